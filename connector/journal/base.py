@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from connector.model import Claimed, EventType, Reader, ReceivedEvent, Receipt, Retention, Settlement
+from connector.model import Claimed, EventType, Reader, Receipt, ReceivedEvent, Retention, Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,11 @@ class Journal(ABC):
 
     @abstractmethod
     def scan(
-        self, since: datetime | None = None, until: datetime | None = None, source: str | None = None, after_seq: int = 0
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        source: str | None = None,
+        after_seq: int = 0,
     ) -> Iterator[ReceivedEvent]:
         """Accepted events in order of arrival, `since` ≤ received_at < `until`. Erased ones are left out."""
 
@@ -132,8 +136,17 @@ class Journal(ABC):
         """The accepted events with this id, of any source, as far as they are kept."""
 
     @abstractmethod
+    def count(self, since: datetime | None, until: datetime | None, source: str | None = None) -> int:
+        """How many events a scan would give, erased ones included; cheap enough for a dry run."""
+
+    @abstractmethod
     def replay(
-        self, destination: str, sources: Sequence[str], since: datetime | None, until: datetime | None, where: str | None
+        self,
+        destination: str,
+        sources: Sequence[str],
+        since: datetime | None,
+        until: datetime | None,
+        where: str | None,
     ) -> list[ReplayState]:
         """Puts a range of the past before the destination again, behind its present: one replay per source."""
 
@@ -183,6 +196,15 @@ class Journal(ABC):
     @abstractmethod
     def erase(self, seqs: Sequence[int]) -> int:
         """The bodies are gone, the places in the order stay, and so does the memory of the ids; how many were."""
+
+    @abstractmethod
+    def note_revision(self, destination: str, fingerprint: str, definition: str) -> None:
+        """Remembers which actions are in force for the destination from where its cursor stands; once per change."""
+
+    @abstractmethod
+    def revision_at(self, destination: str, seq: int) -> str | None:
+        """The definition that was in force when the destination came to this event, so that what was filtered can be
+        worked out again; None when none was noted."""
 
     @abstractmethod
     def close(self) -> None:

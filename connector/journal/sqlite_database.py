@@ -1,0 +1,113 @@
+"""Connections to one SQLite file, and fair turns at writing it from several processes and threads.
+
+Made for being called from real threads: under gevent the caller takes it off the hub. It holds no lock of Python's
+own, which gevent would have replaced; files and deques serve instead.
+"""
+
+import errno
+import fcntl
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from connector.errors import JournalError, JournalFullError
+
+SCHEMA = Path(__file__).with_name("sqlite_schema.sql")
+BUSY_SECONDS = 2.5  # below the 3 s after which receiving answers 503; only strangers hold SQLite's own lock that long
+CACHED_STATEMENTS = 512  # one per group size and kind of statement
+
+
+class SqliteDatabase:
+    """One file. `durable` writers fsync before a commit returns; others survive a kill, and a power cut in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_path = path.with_name(path.name + ".write-lock")
+        self._idle: dict[bool, deque[sqlite3.Connection]] = {True: deque(), False: deque()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self.errors_told(), self._turn(), self.reading() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript("BEGIN IMMEDIATE;" + SCHEMA.read_text() + "PRAGMA user_version=1; COMMIT;")
+
+    @contextmanager
+    def errors_told(self) -> Iterator[None]:
+        """SQLite's and the system's errors, as the journal's own."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise JournalFullError(f"the disk of {self.path} is full") from error
+            raise JournalError(f"journal {self.path}: {error}") from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise JournalFullError(f"the disk of {self.path} is full") from error
+            raise JournalError(f"journal {self.path}: {error}") from error
+
+    @contextmanager
+    def reading(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection for this block alone; statements outside `writing` see the newest commit."""
+        idle = self._idle[durable]
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = self._connect(durable)
+        try:
+            yield connection
+        finally:
+            if connection.in_transaction:
+                connection.rollback()
+            idle.append(connection)
+
+    @contextmanager
+    def writing(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """A write transaction: committed when the block ends, undone when it raises."""
+        with self.errors_told(), self._turn(), self.reading(durable) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+
+    def size_bytes(self) -> int:
+        """Bytes in use, free pages left out."""
+        with self.errors_told(), self.reading() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+        return int((pages - free) * size)
+
+    def free_bytes(self) -> int:
+        """What the disk has left for us."""
+        space = os.statvfs(self.path.parent)
+        return space.f_bavail * space.f_frsize
+
+    def close(self) -> None:
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+    def _connect(self, durable: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=CACHED_STATEMENTS,
+        )
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA cache_size=-8000")  # KiB; what a person's page or a claim needs, not the whole file
+        return connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Waits in the kernel's queue instead of in SQLite's sleeping poll, which starves one of several writers.
+
+        A descriptor of its own for each turn: one that threads share would let all of them in at once.
+        """
+        descriptor = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

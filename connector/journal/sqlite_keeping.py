@@ -1,0 +1,130 @@
+"""What the journal on SQLite keeps and for how long: retention, erasing, the memory of ids, action revisions.
+
+An event beyond its limit loses its body; its row stays as the memory of its id until 8 days are surely over.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from sqlite3 import Connection
+
+from connector.journal.sqlite_past import SqlitePast
+from connector.journal.sqlite_receiving import to_micros
+from connector.model import Retention
+
+ID_MEMORY = timedelta(days=9)  # Customer.io retries for 7 days; a day on either side
+STEP_ROWS = 1000  # per transaction, so that receiving never waits long for its turn
+GONE = "the retention limit removed it before it could be delivered"
+ERASED = "its body was erased"
+
+
+class SqliteKeeping(SqlitePast):
+    def prune(self, retention: Retention) -> int:
+        removed = 0
+        if retention.events_seconds is not None:
+            cutoff = to_micros(self._clock.now() - timedelta(seconds=retention.events_seconds))
+            removed += self._remove_oldest(cutoff)
+        if retention.events_bytes is not None and self._db.size_bytes() > retention.events_bytes:
+            removed += self._remove_oldest(None)
+        self._forget_ids()
+        return removed
+
+    def erase(self, seqs: Sequence[int]) -> int:
+        now = to_micros(self._clock.now())
+        with self._db.writing(durable=True) as tx:
+            tx.execute("PRAGMA secure_delete = ON")
+            erased = 0
+            for seq in seqs:
+                erased += tx.execute(
+                    "UPDATE received SET body = NULL, headers = NULL WHERE seq = ? AND body IS NOT NULL",
+                    (seq,),
+                ).rowcount
+                tx.execute(
+                    "UPDATE delivery SET state = 'dead', due_at = ?, reason = ? WHERE seq = ? AND state = 'waiting'",
+                    (now, ERASED, seq),
+                )
+        return erased
+
+    def note_revision(self, destination: str, fingerprint: str, definition: str) -> None:
+        """Remembers which actions are in force for the destination from the newest event on, once per change."""
+        with self._db.writing() as tx:
+            newest = tx.execute(
+                "SELECT fingerprint FROM revision WHERE destination = ? ORDER BY id DESC LIMIT 1",
+                (destination,),
+            ).fetchone()
+            if newest == (fingerprint,):
+                return
+            tx.execute(
+                "INSERT INTO revision (destination, fingerprint, definition, since_seq, taken_up_at)"
+                " SELECT ?, ?, ?, coalesce((SELECT min(cursor) FROM reader WHERE destination = ? AND replay = ''), 0), ?",
+                (destination, fingerprint, definition, destination, to_micros(self._clock.now())),
+            )
+
+    def revision_at(self, destination: str, seq: int) -> str | None:
+        """The definition in force when the destination came to this event."""
+        with self._db.errors_told(), self._db.reading() as connection:
+            row = connection.execute(
+                "SELECT definition FROM revision WHERE destination = ? AND since_seq < ? ORDER BY id DESC LIMIT 1",
+                (destination, seq),
+            ).fetchone()
+        return row[0] if row else None
+
+    def _remove_oldest(self, cutoff: int | None) -> int:
+        """Takes the bodies of the oldest events, received before the cutoff if there is one."""
+        with self._claiming, self._db.writing() as tx:
+            (done_to,) = tx.execute("SELECT coalesce(max(seq), 0) FROM pruned").fetchone()
+            rows = tx.execute(
+                "SELECT seq, source_id, position, received_at FROM received WHERE seq > ? ORDER BY seq LIMIT ?",
+                (done_to, STEP_ROWS),
+            ).fetchall()
+            claimed = {seq for claims in self._claims.values() for seq in (*claims.open_fresh, *claims.open_retries)}
+            removed = 0
+            last: dict[int, tuple[int, int]] = {}
+            for seq, source_id, position, received_at in rows:
+                if (cutoff is not None and received_at >= cutoff) or seq in claimed:
+                    break
+                self._tell_readers(tx, seq, source_id)
+                tx.execute("UPDATE received SET body = NULL, headers = NULL WHERE seq = ?", (seq,))
+                last[source_id] = (seq, position)
+                removed, done_to = removed + 1, seq
+            tx.execute("UPDATE pruned SET seq = ?", (done_to,))
+            self._move_readers(tx, last)
+        return removed
+
+    def _tell_readers(self, tx: Connection, seq: int, source_id: int) -> None:
+        """An event that leaves undelivered becomes a dead letter of each reader that still waits for it."""
+        now = to_micros(self._clock.now())
+        tx.execute(
+            "UPDATE delivery SET state = 'dead', due_at = ?, reason = ? WHERE seq = ? AND state = 'waiting'",
+            (now, GONE, seq),
+        )
+        tx.execute(
+            "INSERT OR IGNORE INTO delivery"
+            " (reader_id, seq, event_id, type, action, state, attempts, due_at, reason)"
+            " SELECT reader.id, received.seq, event_id, 'track', '*', 'dead', 0, ?, ? FROM reader, received"
+            " WHERE received.seq = ? AND received.body IS NOT NULL AND reader.source_id = ? AND reader.cursor < received.seq"
+            " AND reader.replay = ''",
+            (now, GONE, seq, source_id),
+        )
+
+    def _move_readers(self, tx: Connection, last: dict[int, tuple[int, int]]) -> None:
+        for source_id, (seq, position) in last.items():
+            tx.execute(
+                "UPDATE reader SET cursor = ?, position = ? WHERE source_id = ? AND cursor < ? AND replay = ''",
+                (seq, position, source_id, seq),
+            )
+            for claims in self._claims.values():
+                if claims.source_id == source_id and claims.stop_seq is None and claims.cursor < seq:
+                    claims.cursor, claims.position = seq, position
+                    claims.read_to = max(claims.read_to, seq)
+                    claims.returned = [waiting for waiting in claims.returned if waiting > seq]
+                    while claims.fresh and claims.fresh[0][0] <= seq:
+                        claims.fresh.popleft()
+
+    def _forget_ids(self) -> None:
+        cutoff = to_micros(self._clock.now() - ID_MEMORY)
+        with self._db.writing() as tx:
+            tx.execute(
+                "DELETE FROM received WHERE seq IN (SELECT seq FROM received INDEXED BY received_without_body"
+                " WHERE body IS NULL AND received_at < ? LIMIT ?)",
+                (cutoff, STEP_ROWS),
+            )
