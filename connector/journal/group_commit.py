@@ -1,0 +1,71 @@
+"""Group commit: what waits in a web worker is stored as one append, in a real thread, never on gevent's hub.
+
+    request greenlets ─ store() ─▶ waiting ─▶ writer greenlet ─▶ journal.append (thread) ─▶ wakes the requests
+
+While one append runs the next group gathers, so the group grows with the load and a lone request waits for nobody.
+A request that gave up (503) is taken out of the group unless its append has begun; then it is stored after all, and
+Customer.io's repeat of it is a duplicate.
+"""
+
+from collections import deque
+
+import gevent
+from gevent.event import AsyncResult, Event
+from gevent.threadpool import ThreadPool
+
+from connector.errors import JournalError
+from connector.journal.base import Journal
+from connector.model import Receipt, ReceivedEvent
+
+MAX_GROUP_EVENTS = 500
+MAX_GROUP_BYTES = 16 * 1024 * 1024  # a group of the largest bodies must still commit well within a request's patience
+
+
+class GroupCommit:
+    """One per web worker process, made after the fork."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._waiting: deque[tuple[ReceivedEvent, AsyncResult[Receipt]]] = deque()
+        self._wake = Event()
+        self._thread = ThreadPool(1)
+        self._writer: gevent.Greenlet | None = None
+
+    def store(self, received: ReceivedEvent, timeout_seconds: float) -> Receipt:
+        """Durable when it returns. Raises JournalError when it was not stored in time, or could not be stored."""
+        if self._writer is None or self._writer.dead:
+            self._writer = gevent.spawn(self._write_groups)
+        entry = (received, AsyncResult())
+        self._waiting.append(entry)
+        self._wake.set()
+        try:
+            receipt: Receipt = entry[1].get(timeout=timeout_seconds)
+            return receipt
+        except gevent.Timeout:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            raise JournalError(f"not stored within {timeout_seconds:g} s") from None
+
+    def _write_groups(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                group = self._next_group()
+                try:
+                    receipts = self._thread.apply(self._journal.append, ([received for received, _ in group],))
+                except Exception as error:  # whatever it is, those who wait must hear of it
+                    for _, result in group:
+                        result.set_exception(error)
+                else:
+                    for (_, result), receipt in zip(group, receipts, strict=True):
+                        result.set(receipt)
+
+    def _next_group(self) -> list[tuple[ReceivedEvent, "AsyncResult[Receipt]"]]:
+        group: list[tuple[ReceivedEvent, AsyncResult[Receipt]]] = []
+        size = 0
+        while self._waiting and len(group) < MAX_GROUP_EVENTS and size < MAX_GROUP_BYTES:
+            entry = self._waiting.popleft()
+            size += len(entry[0].body)
+            group.append(entry)
+        return group
