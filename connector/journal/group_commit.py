@@ -8,6 +8,7 @@ Customer.io's repeat of it is a duplicate.
 """
 
 from collections import deque
+from typing import cast
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -35,12 +36,12 @@ class GroupCommit:
         """Durable when it returns. Raises JournalError when it was not stored in time, or could not be stored."""
         if self._writer is None or self._writer.dead:
             self._writer = gevent.spawn(self._write_groups)
-        entry = (received, AsyncResult())
+        result: AsyncResult[Receipt] = AsyncResult()
+        entry = (received, result)
         self._waiting.append(entry)
         self._wake.set()
         try:
-            receipt: Receipt = entry[1].get(timeout=timeout_seconds)
-            return receipt
+            return cast(Receipt, result.get(timeout=timeout_seconds))
         except gevent.Timeout:
             if entry in self._waiting:
                 self._waiting.remove(entry)
