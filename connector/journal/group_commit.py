@@ -30,7 +30,7 @@ class GroupCommit:
         self._waiting: deque[tuple[ReceivedEvent, AsyncResult[Receipt]]] = deque()
         self._wake = Event()
         self._thread = ThreadPool(1)
-        self._writer: gevent.Greenlet | None = None
+        self._writer: gevent.Greenlet[[], None] | None = None
 
     def store(self, received: ReceivedEvent, timeout_seconds: float) -> Receipt:
         """Durable when it returns. Raises JournalError when it was not stored in time, or could not be stored."""
