@@ -1,17 +1,56 @@
-"""The Destination interface: build a request, judge its answer. No I/O, no clock, no randomness.
+"""The Destination interface: build a request, judge its answer; and what more than one type needs for that.
 
-A type declares its options as data (`Option`), so that the connections file is checked, and documented, from one list.
+No I/O, no clock, no randomness. A type declares its options as data (`Option`), so that the connections file is
+checked, and documented, from one list.
 """
 
+import re
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from connector.model import Batch, Connection, Delivery, Event, Outcome, Refused, Request, Response
+from connector.errors import SettingsError
+from connector.json_codec import write_json
+from connector.model import Batch, Connection, Delivery, Event, Outcome, OutcomeKind, Refused, Request, Response
 
 OptionKind = Literal["url", "text", "secret", "choice", "integer", "number", "boolean", "mapping", "path"]
+
+EXCERPT_CHARACTERS = 300  # of an answer in a reason: enough to see the point, short enough for a log line
+SECRET_CHARACTERS = 4  # shorter "secrets" would blot out half of every answer
+EPOCH_FLOOR = 1_000_000_000  # a reset header above this is a moment in Unix seconds, below it a number of seconds
+SPEC_TYPES = frozenset({"track", "identify", "page", "screen", "group", "alias"})
+SENT_AT_HEAD = b'{"sentAt":"'
+SENT_AT_BLANK = b"0000-00-00T00:00:00.000Z"  # holds the place, so that an event's size is known before it is sent
+
+# What is left out of an event that is too large, in this order: an entire e-mail first, then what went along with it.
+EXPENDABLE = ("content", "headers")
+
+STATUS_KINDS: Mapping[int, OutcomeKind] = {
+    401: OutcomeKind.UNAUTHORIZED,
+    403: OutcomeKind.UNAUTHORIZED,
+    404: OutcomeKind.MISCONFIGURED,
+    405: OutcomeKind.MISCONFIGURED,
+    408: OutcomeKind.TRANSIENT,
+    413: OutcomeKind.TOO_LARGE,
+    425: OutcomeKind.TRANSIENT,
+    429: OutcomeKind.THROTTLED,
+}
+STATUS_CLASS_KINDS: Mapping[int, OutcomeKind] = {
+    2: OutcomeKind.DELIVERED,
+    3: OutcomeKind.MISCONFIGURED,  # followed, it would carry people's data and the key to a place nobody configured
+    4: OutcomeKind.REJECTED,
+    5: OutcomeKind.TRANSIENT,
+}
+ADVICE: Mapping[OutcomeKind, str] = {
+    OutcomeKind.UNAUTHORIZED: "check its key",
+    OutcomeKind.MISCONFIGURED: "check its url",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +65,10 @@ class Option:
 
 
 class Destination(ABC):
-    """One configured place that events are sent to. Instances are immutable and shared between threads."""
+    """One configured place that events are sent to. Instances are immutable and shared between threads.
+
+    Building one raises SettingsError when its options cannot work, whatever the events.
+    """
 
     type: ClassVar[str]
     transport: ClassVar[str] = "http"  # which transport carries its requests: http, file, …
@@ -38,6 +80,7 @@ class Destination(ABC):
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._secrets = secrets_of(type(self).options, connection.options)
 
     @abstractmethod
     def encode(self, event: Event) -> bytes | Refused:
@@ -50,13 +93,210 @@ class Destination(ABC):
     def prepare(self, batch: Sequence[Delivery], sent_at: datetime) -> Request:
         """The request that carries the deliveries' `encoded` events; `sent_at` is the time of this very call."""
 
-    @abstractmethod
     def judge(self, response: Response, batch: Sequence[Delivery]) -> list[Outcome]:
         """One outcome per delivery, in order. Never raises, whatever came back.
 
         When the answer speaks of the whole request, all outcomes are equal; the caller halves a refused batch.
+        A type whose answers speak of single events overrides this.
         """
+        return [self.judge_request(response)] * len(batch)
+
+    def judge_request(self, response: Response) -> Outcome:
+        """What the status says, by the table above; the reason quotes the answer without this connection's secrets."""
+        kind = kind_of(response.status)
+        if kind is OutcomeKind.DELIVERED:
+            return Outcome(kind)
+        return self.outcome(kind, response)
+
+    def outcome(self, kind: OutcomeKind, response: Response, remark: str = "") -> Outcome:
+        """An outcome other than delivered, told to a person, with the pause that the answer asks for."""
+        reason = f"answered {describe_status(response.status)}"
+        if not remark and 300 <= response.status < 400:
+            remark = describe_redirect(response, self._secrets)
+        parts = [reason, remark, ADVICE.get(kind, "")]
+        quote = excerpt(response.body, self._secrets)
+        text = ", ".join(part for part in parts if part) + (f": {quote}" if quote else "")
+        return Outcome(kind, text, retry_after_seconds(response.headers))
+
+    def option(self, name: str) -> Any:
+        """The option's value, or its default."""
+        value = self.connection.options.get(name)
+        return type(self).options[name].default if value is None else value
 
     def envelope_bytes(self) -> int:
         """Upper bound of the bytes that a request has around and between (one each) its encoded events."""
         return 256
+
+    def event_bytes(self, hard_limit: int) -> int:
+        """The most bytes that one encoded event may have: the provider's limit, and what fits the configured batch."""
+        return min(hard_limit, self.connection.batch.max_bytes - self.envelope_bytes())
+
+
+# ── encoding ──
+
+
+def encode_within(body: dict[str, Any], max_bytes: int, with_sent_at: bool = False) -> bytes | Refused:
+    """The event as compact JSON of at most `max_bytes`, or why that cannot be.
+
+    An event that is too large loses its message content, then its headers; its property `truncated` names what went.
+    With `with_sent_at`, a standard event starts with a blank `sentAt`, which `stamp` fills in.
+    """
+    if with_sent_at and "type" in body and "sentAt" not in body:
+        body = {"sentAt": SENT_AT_BLANK.decode(), **body}
+    encoded = encode_json(body)
+    if isinstance(encoded, Refused) or len(encoded) <= max_bytes:
+        return encoded
+    full_bytes = len(encoded)
+    for smaller in leave_out(body):
+        encoded = encode_json(smaller)
+        if isinstance(encoded, Refused) or len(encoded) <= max_bytes:
+            return encoded
+    return Refused(f"too large: {full_bytes} bytes, at most {max_bytes} are taken")
+
+
+def leave_out(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The event with less and less of what is expendable, largest first; the given one is left as it is."""
+    lesser = []
+    left_out: list[str] = []
+    for key in EXPENDABLE:
+        for holder in ("properties", "data"):
+            values = body.get(holder)
+            if isinstance(values, dict) and key in values:
+                left_out = [*left_out, key]
+                kept = {name: value for name, value in values.items() if name != key}
+                body = {**body, holder: {**kept, "truncated": left_out}}
+                lesser.append(body)
+    return lesser
+
+
+def encode_json(body: dict[str, Any]) -> bytes | Refused:
+    """Compact JSON on one line, or why there is none: an action's mapping can make what JSON has no words for."""
+    try:
+        return write_json(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        return Refused(f"cannot be written as JSON: {error}")
+
+
+def stamp(encoded: bytes, sent_at: datetime) -> bytes:
+    """The encoded event with its blank `sentAt` filled in; any other is returned as it is. The length stays."""
+    head = len(SENT_AT_HEAD)
+    if encoded.startswith(SENT_AT_BLANK, head) and encoded.startswith(SENT_AT_HEAD):
+        return encoded[:head] + iso_text(sent_at).encode() + encoded[head + len(SENT_AT_BLANK) :]
+    return encoded
+
+
+def spec_fault(body: Mapping[str, Any]) -> str:
+    """What the tracking APIs of Segment's kind would refuse, or silently drop, this event for; "" when nothing."""
+    if not (is_filled(body.get("userId")) or is_filled(body.get("anonymousId"))):
+        return "no person: it has neither userId nor anonymousId"
+    if body.get("type") not in SPEC_TYPES:
+        return f"its type is not one of {', '.join(sorted(SPEC_TYPES))}"
+    if body.get("type") == "track" and not is_filled(body.get("event")):
+        return "it is a track call without an event name"
+    return ""
+
+
+def is_filled(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int) and not isinstance(value, bool)
+
+
+def iso_text(moment: datetime) -> str:
+    """`2026-08-31T18:30:47.000Z`: UTC, always milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# ── building requests ──
+
+
+def basic_authorization(user: str, password: str = "") -> str:
+    """The value of an Authorization header; a write key is the user name, with an empty password."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
+
+
+def checked_url(destination: str, url: str) -> str:
+    """The address without blanks and trailing slashes. Raises SettingsError when nothing can be sent there."""
+    text = url.strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, a bracket that is not closed
+        is_usable = False
+    if not is_usable or re.search(r"\s", text):
+        raise SettingsError([f"destination {destination}: url must be an address like https://example.com/path"])
+    if "@" in parts.netloc:
+        raise SettingsError([f"destination {destination}: url must not hold a user name or password, it is shown"])
+    return text
+
+
+def secrets_of(options: Mapping[str, Option], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """All that must never be shown of a connection, as it could come back in an answer; longest first."""
+    found: set[str] = set()
+    for name, option in options.items():
+        value = values.get(name)
+        if option.kind == "secret" and isinstance(value, str):
+            found |= {value, *value.split(), basic_authorization(value).removeprefix("Basic ")}
+        elif option.kind == "mapping" and isinstance(value, Mapping):  # headers: any of them may be one
+            found |= {word for text in value.values() for word in (str(text), *str(text).split())}
+    return tuple(sorted((text for text in found if len(text) >= SECRET_CHARACTERS), key=len, reverse=True))
+
+
+# ── judging answers ──
+
+
+def kind_of(status: int) -> OutcomeKind:
+    """How an attempt with this status ended; a status that HTTP does not know is an answer nobody understands."""
+    return STATUS_KINDS.get(status) or STATUS_CLASS_KINDS.get(status // 100, OutcomeKind.TRANSIENT)
+
+
+def describe_status(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def describe_redirect(response: Response, secrets: Sequence[str]) -> str:
+    """Where a redirect points, without what could be a secret in its query."""
+    place = response.headers.get("location", "").partition("?")[0]
+    return (
+        f"a redirect to {excerpt(place.encode(), secrets)}, which is not followed" if place else "which is not followed"
+    )
+
+
+def excerpt(body: bytes, secrets: Sequence[str] = ()) -> str:
+    """The beginning of an answer on one printable line, without secrets and without e-mail addresses."""
+    text = body[: 8 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    for secret in secrets:
+        text = text.replace(secret, "•••")
+    text = re.sub(r"[^\s@<>\"']{1,80}@[^\s@<>\"']{1,80}", "•••@•••", text)
+    text = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+    return text if len(text) <= EXCERPT_CHARACTERS else text[: EXCERPT_CHARACTERS - 1] + "…"
+
+
+def retry_after_seconds(headers: Mapping[str, str], reset_header: str = "") -> float | None:
+    """The pause that an answer asks for, None without a readable one; the caller sets bounds.
+
+    A moment is taken relative to the answer's own Date, so that neither clock needs to be right.
+    """
+    wish = headers.get("retry-after", "").strip() or headers.get(reset_header, "").strip()
+    if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", wish):
+        seconds = float(wish)
+        if seconds < EPOCH_FLOOR:
+            return seconds
+        return seconds_between(headers.get("date", ""), datetime.fromtimestamp(min(seconds, 4e9), UTC))
+    moment = http_moment(wish)
+    return seconds_between(headers.get("date", ""), moment) if moment else None
+
+
+def seconds_between(date_header: str, moment: datetime) -> float | None:
+    answered_at = http_moment(date_header)
+    return max(0.0, (moment - answered_at).total_seconds()) if answered_at else None
+
+
+def http_moment(text: str) -> datetime | None:
+    """The moment of an HTTP date, None when it is none."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

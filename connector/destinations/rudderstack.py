@@ -1,0 +1,79 @@
+"""RudderStack's HTTP API (and what speaks it): groups of events to `/v1/batch`.
+
+https://www.rudderstack.com/docs/api/http-api/
+"""
+
+import gzip
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from connector.destinations.base import (
+    Destination,
+    Option,
+    basic_authorization,
+    checked_url,
+    encode_within,
+    iso_text,
+    spec_fault,
+    stamp,
+)
+from connector.errors import PayloadError
+from connector.json_codec import read_json
+from connector.model import Batch, Connection, Delivery, Event, Outcome, OutcomeKind, Refused, Request, Response
+
+MAX_EVENT_BYTES = 32_000  # documented as 32 KB; the smaller reading of KB is the safe one
+GZIP_LEVEL = 5  # most of what level 9 saves, at a third of its time
+
+
+class RudderstackDestination(Destination):
+    type: ClassVar[str] = "rudderstack"
+    max_batch: ClassVar[Batch] = Batch(max_events=10_000, max_bytes=4_000_000, max_wait_seconds=60.0)
+    needs_person: ClassVar[bool] = True  # without one the data plane answers 400 to the whole batch
+    options: ClassVar[Mapping[str, Option]] = {
+        "url": Option("url", "The address of the data plane, with or without /v1.", required=True),
+        "write_key": Option("secret", "The write key of the source in RudderStack.", required=True),
+        "gzip": Option("boolean", "Compress requests, for a slow or expensive line.", default=False),
+    }
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        base = checked_url(connection.name, str(self.option("url")))
+        self._url = base.removesuffix("/batch").removesuffix("/v1") + "/v1/batch"
+        self._headers = {
+            "Content-Type": "application/json",
+            "Authorization": basic_authorization(str(self.option("write_key"))),
+        }
+        self._is_gzip = bool(self.option("gzip"))
+        self._max_event_bytes = self.event_bytes(MAX_EVENT_BYTES)
+
+    def encode(self, event: Event) -> bytes | Refused:
+        fault = spec_fault(event.body)
+        return Refused(fault) if fault else encode_within(event.body, self._max_event_bytes, with_sent_at=True)
+
+    def prepare(self, batch: Sequence[Delivery], sent_at: datetime) -> Request:
+        events = b",".join(stamp(delivery.encoded, sent_at) for delivery in batch)
+        body = b'{"batch":[' + events + b'],"sentAt":"' + iso_text(sent_at).encode() + b'"}'
+        if not self._is_gzip:
+            return Request("POST", self._url, self._headers, body)
+        compressed = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        return Request("POST", self._url, {**self._headers, "Content-Encoding": "gzip"}, compressed)
+
+    def judge_request(self, response: Response) -> Outcome:
+        """A success that does not look like a data plane's (`ok`, or JSON) is an answer that nobody understands."""
+        outcome = super().judge_request(response)
+        if outcome.kind is OutcomeKind.DELIVERED and not is_acknowledgement(response.body):
+            return self.outcome(OutcomeKind.TRANSIENT, response, "not as RudderStack does")
+        return outcome
+
+
+def is_acknowledgement(body: bytes) -> bool:
+    """Whether a 2xx was meant: `ok` in any case, nothing, or JSON; not the page of a portal on the way."""
+    text = body.strip()
+    if not text or text.lower() == b"ok":
+        return True
+    try:
+        read_json(text)
+    except PayloadError:
+        return False
+    return True
