@@ -9,7 +9,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,7 +33,6 @@ from connector.verify import (
     KeyRing,
     SignatureState,
     age_seconds,
-    fingerprint,
     judge_signature,
     mask,
 )
@@ -103,10 +102,6 @@ def _keep_open(start_response: StartResponse) -> None:
     pass
 
 
-def _nothing_proven() -> Mapping[str, frozenset[str]]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class ReceiverPorts:
     """What receiving asks of its surroundings."""
@@ -117,8 +112,6 @@ class ReceiverPorts:
     validate: Callable[[ReceivedEvent], Mapping[str, Sequence[str]]]  # the errors by field
     clock: Clock
     tally: Tally
-    # Fingerprints of the signing keys that have ever proven an event, per source.
-    proven_keys: Callable[[], Mapping[str, frozenset[str]]] = _nothing_proven
     # Raises TimeoutError in the block once the seconds are over.
     deadline: Callable[[float], AbstractContextManager[Any]] = _no_deadline
     # Makes the server close the connection after this answer, and say so in it.
@@ -213,6 +206,7 @@ class Receiver:
             quarantine_reason=judgement.quarantine_reason or unreadable,
             proof=judgement.proof,
             is_provisional=judgement.is_provisional,
+            unproven_keys=judgement.unproven_keys,
         )
 
     def _judge(self, environ: Environ, source: Source, raw: bytes, body: bytes, now: datetime) -> Judgement:
@@ -225,12 +219,6 @@ class Receiver:
         if judgement.state is None:
             return judgement
         self._ports.tally.add_signature(source.name, judgement.state, age_seconds(timestamp, now))
-        if judgement.is_provisional:
-            # All of a source's signing keys were replaced: observe again until one of the new ones is proven, lest a
-            # mistyped key send everything to quarantine.
-            proven = self._ports.proven_keys().get(source.name, frozenset())
-            if proven and not proven.intersection(map(fingerprint, source.signing_keys)):
-                return replace(judgement, is_provisional=False)
         return judgement
 
     def _explain(self, received: ReceivedEvent) -> Answer:

@@ -25,15 +25,16 @@ class SignatureState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the signature says of one received event; the first three fields go into ReceivedEvent as they are."""
+    """What the signature says of one received event; all but `state` go into ReceivedEvent as they are."""
 
     quarantine_reason: str | None
     proof: str | None  # fingerprint of the signing key that fits
     is_provisional: bool
+    unproven_keys: tuple[str, ...]  # of a provisional one: once one of these is proven, it is quarantined
     state: SignatureState | None  # None: not looked at
 
 
-NOT_LOOKED_AT = Judgement(quarantine_reason=None, proof=None, is_provisional=False, state=None)
+NOT_LOOKED_AT = Judgement(quarantine_reason=None, proof=None, is_provisional=False, unproven_keys=(), state=None)
 _REASONS = {
     SignatureState.MISSING: "the signature is missing",
     SignatureState.WRONG: "the signature is wrong",
@@ -97,10 +98,12 @@ def judge_signature(source: Source, signature: str | None, timestamp: str | None
         proof = prove(source.signing_keys, signature, timestamp, body)
         state = SignatureState.WRONG if proof is None else SignatureState.GENUINE
     is_proven = proof is not None
+    is_provisional = source.signature is SignatureMode.AUTO and not is_proven
     return Judgement(
         quarantine_reason=_REASONS[state] if source.signature is SignatureMode.ENFORCE and not is_proven else None,
         proof=proof,
-        is_provisional=source.signature is SignatureMode.AUTO and not is_proven,
+        is_provisional=is_provisional,
+        unproven_keys=tuple(map(fingerprint, source.signing_keys)) if is_provisional else (),
         state=state,
     )
 

@@ -1,0 +1,149 @@
+"""gunicorn's gevent worker, with what this service promises beside it: no connection is reset, no key is logged.
+
+A reload lets idle connections live until their keep-alive ends; a stop of the whole service closes them at once.
+"""
+
+import logging
+import mmap
+import re
+import select
+import socket
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import gevent
+from gunicorn.glogging import Logger
+from gunicorn.workers.ggevent import GeventWorker
+
+IDLE_GRACE_SECONDS = 1.0  # a connection as young as this may have its first request on the way
+LINGER_SECONDS = 30.0  # how long an unwanted rest of a body is swallowed, lest the close resets the answer away
+LINGER_IDLE_SECONDS = 5.0
+LINGER_PIECE_BYTES = 262_144
+QUERY = re.compile(r"(?<=\?)[^\s'\"<>]+|(?<=writeKey=)[^\s'\"&]+")
+
+
+class ConnectorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
+    """One web process."""
+
+    # One byte that all processes share: the master sets it when the service stops, rather than reloads. Made when the
+    # master loads this module, before it forks.
+    _stop_flag = mmap.mmap(-1, 1)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._clients: dict[Any, Any] = {}  # greenlet: its socket
+        self._waiting_since: dict[Any, float] = {}  # greenlet: since when it waits for a request
+
+    @classmethod
+    def announce_stop(cls) -> None:
+        """Called in the master: workers told to end from now on close idle connections."""
+        cls._stop_flag[0] = 1
+
+    # ── connections ──
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        greenlet = gevent.getcurrent()
+        self._clients[greenlet] = client
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            del self._clients[greenlet]
+
+    def timeout_ctx(self) -> "_WaitForRequest":
+        return _WaitForRequest(self.cfg.keepalive, self._waiting_since)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:
+            if req.must_close:
+                _linger(sock)
+            raise
+
+    def notify(self) -> None:
+        """gunicorn calls it every second, while it serves and while it drains."""
+        super().notify()
+        if not self.alive and self._stop_flag[0]:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        now = time.monotonic()
+        for greenlet, since in list(self._waiting_since.items()):
+            client = self._clients.get(greenlet)
+            if client is None or now - since < IDLE_GRACE_SECONDS:
+                continue
+            if not select.select([client], [], [], 0)[0]:  # else a request is arriving
+                greenlet.kill(StopIteration, block=False)  # what gunicorn's own loop ends with
+
+
+class _WaitForRequest(gevent.Timeout):
+    """Ends the wait for a request's head after the keep-alive time, and says who is waiting."""
+
+    def __init__(self, seconds: float, waiting_since: dict[Any, float]) -> None:
+        super().__init__(seconds, False)  # type: ignore[arg-type]  # False: end quietly; the stub forgot it
+        self._waiting_since = waiting_since
+
+    def __enter__(self) -> "_WaitForRequest":
+        self._waiting_since[gevent.getcurrent()] = time.monotonic()
+        super().__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> Any:
+        del self._waiting_since[gevent.getcurrent()]
+        return super().__exit__(kind, value, traceback)
+
+
+def _linger(sock: Any) -> None:
+    """Swallows what the peer still sends after an early answer, so that closing does not reset the connection."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        sock.settimeout(LINGER_IDLE_SECONDS)
+        with gevent.Timeout(LINGER_SECONDS, False):  # type: ignore[arg-type]  # as above
+            while sock.recv(LINGER_PIECE_BYTES):
+                pass
+    except OSError:
+        return  # the peer is gone, which is what was waited for
+
+
+def body_deadline(seconds: float) -> gevent.Timeout:
+    """A `with` block that raises TimeoutError when it takes longer."""
+    return gevent.Timeout(seconds, TimeoutError)
+
+
+def close_after_answer(start_response: Callable[..., Any]) -> None:
+    """Makes this answer the connection's last. A WSGI application cannot: gunicorn drops its Connection header."""
+    response = getattr(start_response, "__self__", None)
+    if response is not None:
+        response.req.force_close()
+
+
+# ── logging ──
+
+
+def without_queries(text: str) -> str:
+    """The text with the query of every address in it left out: it holds the write key."""
+    return QUERY.sub("[query]", text)
+
+
+class _MaskingFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return without_queries(super().format(record))
+
+
+class ConnectorLogger(Logger):  # type: ignore[misc]  # gunicorn ships no types
+    """gunicorn's logger; neither its error log nor its access log, when one is asked for, shows a write key."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for handler in (*self.error_log.handlers, *self.access_log.handlers):
+            before = handler.formatter
+            if before is not None and not isinstance(before, _MaskingFormatter):
+                handler.setFormatter(_MaskingFormatter(before._fmt, before.datefmt))
+
+    def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
+        atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)
+        return atoms | {"q": "", "{authorization}i": "-"}

@@ -1,0 +1,76 @@
+"""The master of the web server: its settings, and what it does when it is ready, reloads and stops."""
+
+import resource
+from typing import Any
+
+from connector.delivery_process import DeliveryProcess
+from connector.errors import SettingsError
+from connector.gunicorn_worker import ConnectorWorker
+from connector.settings import Settings, load_settings
+
+OPEN_FILES = 65_536  # one per connection
+
+
+class WebProcess:
+    """Lives as long as the master; gunicorn.conf.py is executed anew at each reload and finds it here."""
+
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+        self._delivery: DeliveryProcess | None = None
+        self.refusal: str | None = None
+
+    def read_settings(self) -> Settings:
+        """The settings of the environment; at a reload the last good ones when there are mistakes in the new ones.
+
+        Raises SystemExit, with the mistakes as its text, when there are none to go on with.
+        """
+        try:
+            self._settings = load_settings()
+            self.refusal = None
+        except SettingsError as error:
+            if self._settings is None:
+                raise SystemExit(str(error)) from None
+            self.refusal = str(error)
+        return self._settings
+
+    def when_ready(self, arbiter: Any) -> None:
+        """Listening, before the first worker starts."""
+        raise_open_files()
+        stop = arbiter.stop
+
+        def announced_stop(graceful: bool = True) -> None:
+            ConnectorWorker.announce_stop()
+            if self._delivery is not None:
+                self._delivery.begin_stop()
+            stop(graceful)
+
+        # gunicorn tells workers to end in the same way whether it reloads or stops; only here can it be seen.
+        arbiter.stop = announced_stop
+        settings = self.read_settings()
+        if settings.deliver:
+            self._delivery = DeliveryProcess(settings.environment)
+            self._delivery.start()
+
+    def on_reload(self, arbiter: Any) -> None:
+        """After HUP: gunicorn.conf.py has been read again, new workers are about to start."""
+        if self.refusal is not None:
+            arbiter.log.error("the new settings are refused, the old ones stay in force:\n%s", self.refusal)
+        elif self._delivery is not None and self._settings is not None:
+            self._delivery.restart(self._settings.environment)
+
+    def on_exit(self, arbiter: Any) -> None:
+        """All workers have ended."""
+        if self._delivery is not None:
+            self._delivery.finish_stop()
+
+
+def raise_open_files() -> None:
+    """As many connections as the system allows, up to OPEN_FILES; workers inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+# gunicorn.conf.py is executed anew at each reload; this module stays.
+web_process = WebProcess()
