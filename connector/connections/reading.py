@@ -1,0 +1,221 @@
+"""A plain document → `Connections`: the schema's view of each part, then what only the whole can tell."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from connector.connections.document import Place, Problem
+from connector.destinations import DESTINATION_TYPES, build_destination
+from connector.errors import MappingError, SettingsError
+from connector.mapping import compile_expression, parse_field_path
+from connector.model import (
+    Action,
+    Batch,
+    Connection,
+    Connections,
+    Retention,
+    Retry,
+    SignatureMode,
+    Source,
+)
+from schemas.connection_values import suggestion
+from schemas.connections import OPTION_PREFIX, DestinationShape, connections_schema, read_connections
+
+_DEFAULT_RETRY = Connection(name="", type="", options={}).retry
+
+
+def read(value: Any, default_options: Mapping[str, Mapping[str, Any]]) -> tuple[Connections | None, list[Problem]]:
+    """The connections that a document describes, or None and everything that is wrong with it.
+
+    `default_options`: per destination type, the options for which this installation has a default of its own.
+    """
+    shapes = {
+        name: DestinationShape(
+            options=made.options,
+            max_batch_events=made.max_batch.max_events,
+            max_batch_bytes=made.max_batch.max_bytes,
+            defaults=default_options.get(name, {}),
+        )
+        for name, made in DESTINATION_TYPES.items()
+    }
+    loaded, mistakes = read_connections(value, connections_schema(shapes))
+    problems = list(_flat(mistakes, ()))
+    problems += _repeated_names(value) + _bad_expressions(value)
+    if problems:
+        return None, problems
+
+    sources = tuple(_source(given) for given in loaded["sources"])
+    destinations = tuple(_connection(given) for given in loaded["destinations"])
+    problems = [*_shared_write_keys(sources), *_unknown_sources(sources, destinations), *_unusable(destinations)]
+    if problems:
+        return None, problems
+    retention = _retention(loaded["retention"])
+    fingerprint = hashlib.sha256(repr((sources, destinations, retention)).encode("utf-8", "surrogatepass"))
+    return Connections(sources, destinations, retention, fingerprint.hexdigest()[:16]), []
+
+
+def _flat(mistakes: Any, path: Place) -> Iterator[Problem]:
+    """marshmallow's tree of messages, one by one; `_schema` speaks of the part itself."""
+    if isinstance(mistakes, dict):
+        for key, inner in mistakes.items():
+            yield from _flat(inner, path if key == "_schema" else (*path, key))
+    elif isinstance(mistakes, list):
+        for inner in mistakes:
+            yield from _flat(inner, path)
+    else:
+        yield Problem(path, str(mistakes))
+
+
+# ── what the schema cannot see: it is asked of the raw document, so that it is reported beside other mistakes ──
+
+
+def _items(value: Any, *keys: str) -> list[dict[str, Any]]:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []
+
+
+def _repeated_names(value: Any) -> list[Problem]:
+    lists: list[tuple[Place, list[dict[str, Any]]]] = [
+        (("sources",), _items(value, "sources")),
+        (("destinations",), _items(value, "destinations")),
+    ]
+    for index, destination in enumerate(_items(value, "destinations")):
+        lists.append((("destinations", index, "actions"), _items(destination, "actions")))
+    problems = []
+    for path, items in lists:
+        names = [item.get("name") for item in items]
+        for index, name in enumerate(names):
+            if isinstance(name, str) and name in names[:index]:
+                problems.append(Problem((*path, index, "name"), f"{name!r} is already the name of another"))
+    return problems
+
+
+def _bad_expressions(value: Any) -> list[Problem]:
+    problems = []
+    for place, destination in enumerate(_items(value, "destinations")):
+        for index, action in enumerate(_items(destination, "actions")):
+            path: Place = ("destinations", place, "actions", index)
+            for key in ("where", "map"):
+                problems += _refusals(compile_expression, action.get(key), (*path, key), "expected JMESPath")
+            field_mapping = action.get("fields")
+            for field_path, text in field_mapping.items() if isinstance(field_mapping, dict) else ():
+                at = (*path, "fields", field_path)
+                problems += _refusals(parse_field_path, field_path, at, "expected a path")
+                problems += _refusals(compile_expression, text, at, "expected JMESPath")
+    return problems
+
+
+def _refusals(check: Callable[[str, str], object], text: Any, path: Place, expected: str) -> list[Problem]:
+    if not isinstance(text, str):
+        return []  # the schema says what is wrong with it
+    try:
+        check(text, expected)
+    except MappingError as error:
+        return [Problem(path, str(error))]
+    return []
+
+
+# ── what only the whole can tell ──
+
+
+def _shared_write_keys(sources: tuple[Source, ...]) -> list[Problem]:
+    owners: dict[str, str] = {}
+    problems = []
+    for index, source in enumerate(sources):
+        for key in source.write_keys:
+            owner = owners.setdefault(key, source.name)
+            if owner != source.name:
+                path: Place = ("sources", index, "write_keys")
+                problems.append(Problem(path, f"holds a write key of source {owner!r}; a key names one source"))
+    return problems
+
+
+def _unknown_sources(sources: tuple[Source, ...], destinations: tuple[Connection, ...]) -> list[Problem]:
+    known = [source.name for source in sources]
+    return [
+        Problem(
+            ("destinations", index, "sources", place),
+            f"there is no source {name!r}{suggestion(name, known)}",
+        )
+        for index, destination in enumerate(destinations)
+        for place, name in enumerate(destination.sources or ())
+        if name not in known
+    ]
+
+
+def _unusable(destinations: tuple[Connection, ...]) -> list[Problem]:
+    """What a type itself finds wrong with its options, such as a secret in the wrong form."""
+    problems = []
+    for index, connection in enumerate(destinations):
+        try:
+            build_destination(connection)
+        except SettingsError as error:
+            problems += [Problem(("destinations", index), sentence) for sentence in error.problems]
+    return problems
+
+
+# ── from what the schema has read to the model ──
+
+
+def _source(given: dict[str, Any]) -> Source:
+    signing_keys = tuple(given["signing_keys"])
+    default = SignatureMode.AUTO if signing_keys else SignatureMode.OFF
+    return Source(
+        name=given["name"],
+        write_keys=tuple(given["write_keys"]),
+        signing_keys=signing_keys,
+        signature=SignatureMode(given.get("signature", default)),
+        enabled=given["enabled"],
+    )
+
+
+def _connection(given: dict[str, Any]) -> Connection:
+    made = DESTINATION_TYPES[given["type"]]
+    names = [name.removeprefix(OPTION_PREFIX) for name in given if name.startswith(OPTION_PREFIX)]
+    batch, retry = given.get("batch", {}), given.get("retry", {})
+    optional: dict[str, Any] = {}
+    if "actions" in given:
+        optional["actions"] = tuple(_action(action) for action in given["actions"])
+    if "sources" in given:
+        optional["sources"] = tuple(given["sources"])
+    return Connection(
+        name=given["name"],
+        type=given["type"],
+        options={name: given[OPTION_PREFIX + name] for name in sorted(names)},
+        enabled=given["enabled"],
+        start=given["start"],
+        events=tuple(given["events"]),
+        profile=given.get("profile", made.default_profile),
+        identify=given["identify"],
+        keep_content=given["content"] == "keep",
+        batch=Batch(
+            max_events=batch.get("max_events", made.default_batch.max_events),
+            max_bytes=batch.get("max_bytes", made.default_batch.max_bytes),
+            max_wait_seconds=batch.get("max_wait", made.default_batch.max_wait_seconds),
+        ),
+        events_per_second=given.get("rate_limit", {}).get("events_per_second"),
+        concurrency=given["concurrency"],
+        timeout_seconds=given["timeout"],
+        retry=Retry(
+            retries=retry.get("retries", _DEFAULT_RETRY.retries),
+            delays_seconds=tuple(retry.get("delays", _DEFAULT_RETRY.delays_seconds)),
+        ),
+        **optional,
+    )
+
+
+def _action(given: dict[str, Any]) -> Action:
+    return Action(
+        name=given["name"],
+        where=given.get("where"),
+        fields=given["field_mapping"],
+        map=given.get("map"),
+        enabled=given["enabled"],
+        distinct=given["distinct"],
+    )
+
+
+def _retention(given: dict[str, Any]) -> Retention:
+    renamed = {"events": "events_seconds", "size": "events_bytes", "attempts": "attempts_seconds"}
+    return Retention(**{renamed[key]: value for key, value in given.items()})
