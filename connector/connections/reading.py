@@ -40,13 +40,18 @@ def read(value: Any, default_options: Mapping[str, Mapping[str, Any]]) -> tuple[
     }
     loaded, mistakes = read_connections(value, connections_schema(shapes))
     problems = list(_flat(mistakes, ()))
-    problems += _repeated_names(value) + _bad_expressions(value)
+    problems += [
+        *_repeated_names(value),
+        *_shared_write_keys(value),
+        *_unknown_sources(value),
+        *_bad_expressions(value),
+    ]
     if problems:
         return None, problems
 
     sources = tuple(_source(given) for given in loaded["sources"])
     destinations = tuple(_connection(given) for given in loaded["destinations"])
-    problems = [*_shared_write_keys(sources), *_unknown_sources(sources, destinations), *_unusable(destinations)]
+    problems = _unusable(destinations)
     if problems:
         return None, problems
     retention = _retention(loaded["retention"])
@@ -116,32 +121,29 @@ def _refusals(check: Callable[[str, str], object], text: Any, path: Place, expec
     return []
 
 
-# ── what only the whole can tell ──
-
-
-def _shared_write_keys(sources: tuple[Source, ...]) -> list[Problem]:
-    owners: dict[str, str] = {}
+def _shared_write_keys(value: Any) -> list[Problem]:
+    owners: dict[str, int] = {}
     problems = []
-    for index, source in enumerate(sources):
-        for key in source.write_keys:
-            owner = owners.setdefault(key, source.name)
-            if owner != source.name:
+    for index, source in enumerate(_items(value, "sources")):
+        keys = source.get("write_keys")
+        for key in keys if isinstance(keys, list) else ():
+            is_given = isinstance(key, str) and bool(key.strip())
+            if is_given and owners.setdefault(key.strip(), index) != index:
                 path: Place = ("sources", index, "write_keys")
-                problems.append(Problem(path, f"holds a write key of source {owner!r}; a key names one source"))
+                problems.append(Problem(path, f"holds a key of sources[{owners[key.strip()]}]; it can name one source"))
     return problems
 
 
-def _unknown_sources(sources: tuple[Source, ...], destinations: tuple[Connection, ...]) -> list[Problem]:
-    known = [source.name for source in sources]
-    return [
-        Problem(
-            ("destinations", index, "sources", place),
-            f"there is no source {name!r}{suggestion(name, known)}",
-        )
-        for index, destination in enumerate(destinations)
-        for place, name in enumerate(destination.sources or ())
-        if name not in known
-    ]
+def _unknown_sources(value: Any) -> list[Problem]:
+    known = [str(source.get("name")).strip() for source in _items(value, "sources")]
+    problems = []
+    for index, destination in enumerate(_items(value, "destinations")):
+        names = destination.get("sources")
+        for place, name in enumerate(names if isinstance(names, list) else ()):
+            if isinstance(name, str) and name.strip() not in known:
+                path: Place = ("destinations", index, "sources", place)
+                problems.append(Problem(path, f"there is no source {name!r}{suggestion(name, known)}"))
+    return problems
 
 
 def _unusable(destinations: tuple[Connection, ...]) -> list[Problem]:
