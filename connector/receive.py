@@ -29,6 +29,7 @@ from connector.request_body import (
 )
 from connector.tally import Tally
 from connector.verify import (
+    SIGNATURE_REASONS,
     Judgement,
     KeyRing,
     SignatureState,
@@ -225,12 +226,15 @@ class Receiver:
         """X-Strict-Mode: for people trying things out; nothing is stored."""
         errors: dict[str, Sequence[str]] = {}
         if received.quarantine_reason:
-            errors["quarantine"] = [received.quarantine_reason]
+            field = "x-cio-signature" if received.quarantine_reason in SIGNATURE_REASONS.values() else "body"
+            errors[field] = [received.quarantine_reason]
         else:
             errors.update(self._ports.validate(received))
         if errors:
             return _json_answer("400 Bad Request", {"errors": errors})
-        events = [{"name": event.name, "body": event.body} for event in self._ports.preview(received)]
+        events = [
+            {"name": event.name, "type": event.type, "body": event.body} for event in self._ports.preview(received)
+        ]
         return _json_answer("200 OK", {"events": events})
 
     def _answer(self, answer: Answer, start_response: StartResponse) -> Iterable[bytes]:

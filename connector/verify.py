@@ -35,7 +35,7 @@ class Judgement:
 
 
 NOT_LOOKED_AT = Judgement(quarantine_reason=None, proof=None, is_provisional=False, unproven_keys=(), state=None)
-_REASONS = {
+SIGNATURE_REASONS = {
     SignatureState.MISSING: "the signature is missing",
     SignatureState.WRONG: "the signature is wrong",
 }
@@ -98,9 +98,12 @@ def judge_signature(source: Source, signature: str | None, timestamp: str | None
         proof = prove(source.signing_keys, signature, timestamp, body)
         state = SignatureState.WRONG if proof is None else SignatureState.GENUINE
     is_proven = proof is not None
+    is_refused = source.signature is SignatureMode.ENFORCE and not is_proven
     is_provisional = source.signature is SignatureMode.AUTO and not is_proven
     return Judgement(
-        quarantine_reason=_REASONS[state] if source.signature is SignatureMode.ENFORCE and not is_proven else None,
+        quarantine_reason=SIGNATURE_REASONS[state]
+        if source.signature is SignatureMode.ENFORCE and not is_proven
+        else None,
         proof=proof,
         is_provisional=is_provisional,
         unproven_keys=tuple(map(fingerprint, source.signing_keys)) if is_provisional else (),
