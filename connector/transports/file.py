@@ -3,6 +3,7 @@
 A request's `url` is the path of a day's first file; its header `rotate-bytes` says when a numbered one follows it.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -78,7 +79,8 @@ def part_path(first: Path, part: int) -> Path:
 def newest_part(first: Path) -> int:
     """The highest number among the files that are there, 0 when there is none."""
     prefix = f"{first.stem}-"
-    numbers = (path.stem.removeprefix(prefix) for path in first.parent.glob(f"*{first.suffix}"))
+    stems = (path.stem for path in first.parent.glob(f"*{first.suffix}") if path.stem.startswith(prefix))
+    numbers = (stem.removeprefix(prefix) for stem in stems)
     return max((int(text) for text in numbers if text.isascii() and text.isdigit()), default=0)
 
 
@@ -121,14 +123,15 @@ def cut_incomplete_line(descriptor: int) -> int:
 
 
 def write_whole(descriptor: int, body: bytes, size: int) -> None:
-    """All of it is on disk when it returns; when it raises OSError the file has its old `size` again."""
+    """All of it is on disk when it returns; when it raises OSError the file has its old `size` again, if the disk allows."""
     try:
         written = os.write(descriptor, body)
         if written < len(body):  # a full disk or a quota takes what fits, without an error
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
     except OSError:
-        os.ftruncate(descriptor, size)
+        with contextlib.suppress(OSError):  # What cannot be taken back is cut before the next line, or comes twice.
+            os.ftruncate(descriptor, size)
         raise
 
 
