@@ -101,9 +101,7 @@ def judge_signature(source: Source, signature: str | None, timestamp: str | None
     is_refused = source.signature is SignatureMode.ENFORCE and not is_proven
     is_provisional = source.signature is SignatureMode.AUTO and not is_proven
     return Judgement(
-        quarantine_reason=SIGNATURE_REASONS[state]
-        if source.signature is SignatureMode.ENFORCE and not is_proven
-        else None,
+        quarantine_reason=SIGNATURE_REASONS[state] if is_refused else None,
         proof=proof,
         is_provisional=is_provisional,
         unproven_keys=tuple(map(fingerprint, source.signing_keys)) if is_provisional else (),
