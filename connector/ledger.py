@@ -294,7 +294,7 @@ class Ledger:
                     row.address,
                     datetime.fromtimestamp(row.first_at, UTC),
                     datetime.fromtimestamp(row.last_at, UTC),
-                    row.count,
+                    row._mapping["count"],
                 )
                 for row in rows
             ]

@@ -168,12 +168,15 @@ def _context(received: ReceivedEvent, reading: Reading, dialect: Dialect) -> dic
         origin["invalid"] = list(dict.fromkeys(reading.flaws))
     if reading.person.other:
         origin["identifiers"] = dict(reading.person.other)
-    return {
+    context: dict[str, Any] = {
         "library": {"name": "customerio-connector", "version": __version__},
         "integration": {"name": "Customer.io"},
-        "traits": _traits(reading, dialect),
         "customerio": origin,
     }
+    traits = _traits(reading, dialect)
+    if traits:
+        context["traits"] = traits
+    return context
 
 
 def _properties(reading: Reading, dialect: Dialect, keep_content: bool) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Filtered:
     """An event that a rule kept from the destination, or from one of its actions."""
 
     rule: str
+    type: EventType
+    action: str = ""  # "": it was kept from the whole destination
 
 
 class Undeliverable(NamedTuple):
@@ -113,7 +115,7 @@ class Route:
     ) -> None:
         refusal = self._refusal(reader, event)
         if refusal is not None:
-            routed.filtered.append(Filtered(refusal))
+            routed.filtered.append(Filtered(refusal, event.type))
             return
         view: dict[str, Any] | None = None
         for action in self._actions:
@@ -146,7 +148,7 @@ class Route:
         """What one action makes of the event: mapped and encoded, or why nothing."""
         try:
             if not action.matches(event, view):
-                return Filtered(f"where of action {action.name!r}")
+                return Filtered(f"where of action {action.name!r}", event.type, action.name)
             mapped = action.apply(event, view)
         except MappingError as error:
             return Refused(str(error))
@@ -162,17 +164,18 @@ class Route:
         """Open deliveries that today's rules no longer make are dead, never forgotten."""
         made = {(delivery.event.type, delivery.action) for delivery in routed.deliveries}
         made |= {(dead.type, dead.action) for dead in routed.dead}
-        filtered = ", ".join(dict.fromkeys(rule.rule for rule in routed.filtered))
+        filtered = {(kept.type, kept.action): kept.rule for kept in routed.filtered}
         names = {action.name for action in self._actions}
         for event_type, name in tries:
             if (event_type, name) in made:
                 continue
+            rule = filtered.get((event_type, name)) or filtered.get((event_type, ""))
             if name in self._disabled:
                 reason = f"action {name!r} is disabled now"
             elif name not in names:
                 reason = f"action {name!r} no longer exists"
-            elif filtered:
-                reason = f"filtered now: {filtered}"
+            elif rule:
+                reason = f"filtered now: {rule}"
             else:
                 reason = f"no {event_type} is made of this event any more"
             routed.dead.append(Undeliverable(event_type, name, reason))

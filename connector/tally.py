@@ -7,7 +7,7 @@ from datetime import datetime
 
 # Upper bounds, in seconds, of the time from a request's head to its answer: Customer.io gives up after 4.
 ANSWER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
-_ANSWER_LABELS = (*(str(bound) for bound in ANSWER_SECONDS), "+Inf")
+ANSWER_LABELS = (*(str(bound) for bound in ANSWER_SECONDS), "+Inf")
 # Upper bounds, in seconds, of a signature timestamp's age, with the words that the status page uses.
 AGES = ((-60.0, "future"), (10.0, "10 s"), (60.0, "1 min"), (600.0, "10 min"), (3600.0, "1 h"))
 OLDER = "older"
@@ -59,7 +59,7 @@ class Tally:
     def add_answer(self, source: str, outcome: str, seconds: float) -> None:
         """One answered call and how long it took."""
         self.add(RECEIVED, source, outcome)
-        self.add(ANSWER_TIME, source, _ANSWER_LABELS[bisect_left(ANSWER_SECONDS, seconds)])
+        self.add(ANSWER_TIME, source, ANSWER_LABELS[bisect_left(ANSWER_SECONDS, seconds)])
         self.add(ANSWER_TIME_SUM, source, "sum", max(0, int(seconds * 1_000_000)))
 
     def add_signature(self, source: str, state: str, age_seconds: float | None) -> None:

@@ -74,9 +74,13 @@ def _byte_size(text: str) -> int:
 
 
 def _web_address(text: str) -> str:
-    parts = urlsplit(text)  # raises ValueError on nonsense such as an open bracket
+    expected = "expected an address that starts with https:// (or http://), without a query"
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # an open bracket, for one
+        raise ValueError(expected) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("expected an address that starts with https:// (or http://), without a query")
+        raise ValueError(expected)
     if parts.username is not None:
         raise ValueError("expected an address without a user name")
     return text.rstrip("/")

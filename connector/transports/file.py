@@ -123,7 +123,7 @@ def cut_incomplete_line(descriptor: int) -> int:
 
 
 def write_whole(descriptor: int, body: bytes, size: int) -> None:
-    """All of it is on disk when it returns; when it raises OSError the file has its old `size` again, if the disk allows."""
+    """All is on disk when it returns. Raises OSError with the file at its old `size` again, if the disk allows."""
     try:
         written = os.write(descriptor, body)
         if written < len(body):  # a full disk or a quota takes what fits, without an error
