@@ -140,6 +140,8 @@ def _read_subscription(reading: Reading, raw_data: dict[str, Any]) -> None:
         content = reading.content.pop("content", raw_data.get("content"))
         known, unknown, reading.content_problem = read_preferences(content, reading.flaws)
         reading.preferences = known
+        if reading.content_problem.startswith("not "):
+            reading.content["content"] = content  # whatever it is, treat it as a message's body
         for name, value in unknown.items():
             reading.unknown.setdefault(name, value)
         return
