@@ -248,10 +248,11 @@ class Bucket:
     def less(self, events: int, now: datetime) -> "Bucket":
         if self.rate is None:
             return self
-        return replace(self, tokens=self._tokens_at(now) - events, filled_at=max(now, self.filled_at))
+        return replace(self, tokens=self._tokens_at(now) - events, filled_at=now)
 
     def _tokens_at(self, now: datetime) -> float:
-        seconds = max(0.0, (now - self.filled_at).total_seconds())  # a clock that is set back fills nothing
+        # A clock that is set back fills the bucket once; otherwise nothing would leave until it has caught up.
+        seconds = abs((now - self.filled_at).total_seconds())
         return min(self.capacity, self.tokens + seconds * (self.rate or 0.0))
 
 
