@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from connector.destinations.base import Destination
 from connector.errors import MappingError
-from connector.mapping import CompiledAction, compile_action, view_of
+from connector.mapping import CompiledAction, compile_action, compile_where, view_of
 from connector.model import Delivery, Event, EventType, OpenDelivery, Reader, Refused
 
 MAX_REMEMBERED_NAMES = 4096  # names come from outside; past this the memory of verdicts starts anew
@@ -70,10 +70,12 @@ class Routed:
 class Route:
     """One destination's rules, compiled. Immutable and shared between threads."""
 
-    def __init__(self, destination: Destination) -> None:
-        """Raises MappingError when an action does not compile; a loaded configuration has been checked for that."""
+    def __init__(self, destination: Destination, where: str | None = None) -> None:
+        """`where` narrows it further, for a replay. Raises MappingError when an expression does not compile; a loaded
+        configuration has been checked for that."""
         connection = destination.connection
         self.destination = destination
+        self._where = compile_where(where) if where else None
         self._patterns = Patterns(connection.events)
         self._sources = None if connection.sources is None else frozenset(connection.sources)
         self._actions = tuple(compile_action(action) for action in connection.actions if action.enabled)
@@ -140,7 +142,12 @@ class Route:
             return f"source {reader.source!r} is not read"
         if not self._patterns.match(event.name):
             return "events"
-        return None if self._actions else "no action is enabled"
+        if not self._actions:
+            return "no action is enabled"
+        try:
+            return None if self._where is None or self._where(event) else "where of the replay"
+        except MappingError as error:
+            return f"where of the replay: {error}"
 
     def _made(
         self, action: CompiledAction, event: Event, view: dict[str, Any] | None

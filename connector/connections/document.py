@@ -1,6 +1,7 @@
 """A YAML text as plain Python values, with the line of each. The only user of ruamel.yaml."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+_BARE_SIGN = re.compile(r"[\[,\s][!*][^\s\"'=]")  # event patterns tempt people to write these
+
+MAX_DEPTH = 50
+MAX_VALUES = 100_000  # some lines of aliases can stand for millions
 
 Place = tuple[str | int, ...]  # where a value stands: ("destinations", 1, "batch", "max_events")
 
@@ -51,7 +57,7 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """Raises DocumentError when `text` is not YAML, or holds what has no meaning here (tags, circles, odd keys)."""
+    """Raises DocumentError when `text` is not YAML, or holds what has no meaning here (tags, keys that are no text)."""
     yaml = YAML(typ="rt", pure=True)
     yaml.Constructor = _Constructor
     try:
@@ -59,12 +65,13 @@ def parse(text: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
-        raise DocumentError([f"{line}not YAML: {_one_line(error.problem or error.context)}"]) from None
+        hint = "; a value that starts with ! or * is to stand in quotes" if _BARE_SIGN.search(text) else ""
+        raise DocumentError([f"{line}not YAML: {_one_line(error.problem or error.context)}{hint}"]) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise DocumentError([f"not YAML: {_one_line(error)}"]) from None
     lines: dict[Place, int] = {(): 1}
     problems: list[str] = []
-    value = _plain(tree, (), lines, problems, ())
+    value = _plain(tree, (), lines, problems)
     if problems:
         raise DocumentError(problems)
     return Document(value, lines)
@@ -74,10 +81,9 @@ def _one_line(text: object) -> str:
     return " ".join(str(text).split())[:200]
 
 
-def _plain(node: Any, path: Place, lines: dict[Place, int], problems: list[str], around: tuple[int, ...]) -> Any:
-    if id(node) in around or len(around) > 50:
-        problems.append(f"line {lines[path]}: contains itself, or is nested too deeply")
-        return None
+def _plain(node: Any, path: Place, lines: dict[Place, int], problems: list[str]) -> Any:
+    if len(path) > MAX_DEPTH or len(lines) > MAX_VALUES:
+        raise DocumentError([f"line {lines[path]}: too many values, or nested too deeply"])
     if isinstance(node, CommentedMap):
         made = {}
         for key, child in node.items():
@@ -86,12 +92,12 @@ def _plain(node: Any, path: Place, lines: dict[Place, int], problems: list[str],
                 continue
             place = node.lc.data.get(key) if node.lc.data else None  # a key merged by << has none
             lines[(*path, str(key))] = place[0] + 1 if place else lines[path]
-            made[str(key)] = _plain(child, (*path, str(key)), lines, problems, (*around, id(node)))
+            made[str(key)] = _plain(child, (*path, str(key)), lines, problems)
         return made
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):
             lines[(*path, index)] = node.lc.data[index][0] + 1 if node.lc.data else lines[path]
-        return [_plain(child, (*path, index), lines, problems, (*around, id(node))) for index, child in enumerate(node)]
+        return [_plain(child, (*path, index), lines, problems) for index, child in enumerate(node)]
     if isinstance(node, TaggedScalar):
         problems.append(f"line {lines[path]}: a value that starts with ! is to stand in quotes")
         return None

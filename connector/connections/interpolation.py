@@ -9,6 +9,8 @@ from connector.encryption import decrypt, is_encrypted
 from connector.errors import SettingsError
 from connector.settings import read_variable
 
+UNSET = "unset"  # not blank: a list of one missing key is not empty too
+
 # `$${` is a literal `${`; a `${` that is neither that nor a good reference is a mistake, not text.
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 
@@ -18,7 +20,7 @@ def fill_in(
 ) -> tuple[Any, list[Problem]]:
     """A copy of `value` with every reference replaced and every secret in clear, and what could not be.
 
-    What could not be is "" in the copy. No problem's text holds a value.
+    What could not be is UNSET in the copy. No problem's text holds a value.
     """
     if isinstance(value, dict):
         parts = {key: fill_in(child, environment, secret_keys, (*path, key)) for key, child in value.items()}
@@ -32,7 +34,7 @@ def fill_in(
         text = _expand(value, environment)
         return (decrypt(text, secret_keys) if is_encrypted(text) else text), []
     except SettingsError as error:
-        return "", [Problem(path, sentence) for sentence in error.problems]
+        return UNSET, [Problem(path, sentence) for sentence in error.problems]
 
 
 def _expand(text: str, environment: Mapping[str, str]) -> str:

@@ -52,9 +52,14 @@ def _from_text(text: str, settings: Settings) -> Connections:
         raise SettingsError([f"{settings.config_path}: {sentence}" for sentence in error.sentences]) from None
     filled, unfilled = fill_in(document.value, settings.environment, settings.secret_keys)
     connections, refused = read(filled, _default_options(settings))
-    # What a missing variable left blank is no second mistake.
-    blank = {problem.path for problem in unfilled}
-    problems = unfilled + [p for p in refused if not any(p.path[: len(path)] == path for path in blank)]
+    # What a missing variable left unset is no second mistake, neither there nor in the list around it.
+    unset = {problem.path for problem in unfilled}
+    around = {path[:-1] for path in unset}
+    problems = unfilled + [
+        problem
+        for problem in refused
+        if problem.path not in around and not any(problem.path[: len(path)] == path for path in unset)
+    ]
     if problems or connections is None:
         located = sorted((document.line_of(found.path), _shown(found.path), found.message) for found in problems)
         raise SettingsError(
