@@ -344,7 +344,7 @@ def test_a_write_key_names_one_source_only(tmp_path: Path) -> None:
         ("5: 6\n", " line 1: the key 5 is not text"),
         ("a: &a [*a]\n", "1: a: unknown setting"),
         ("a: " + "[" * 60 + "]" * 60, " line 1: too many values, or nested too deeply"),
-        ("a: " + "[" * 400, " not YAML: "),
+        ("a: " + "[" * 400, " line 1: not YAML: "),
         (
             "a: &a [x,x,x,x,x,x,x,x]\n"
             + "".join(f"{n}: &{n} [{','.join([f'*{m}'] * 8)}]\n" for m, n in zip("abcdef", "bcdefg", strict=True)),
