@@ -144,7 +144,16 @@ class Ledger:
             event.listen(self._engine, "connect", _prepare_sqlite)
         self._upsert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         with self._told():
-            metadata.create_all(self._engine)
+            self._make_tables()
+
+    def _make_tables(self) -> None:
+        for _ in metadata.tables:
+            try:
+                return metadata.create_all(self._engine)
+            except SQLAlchemyError:
+                # Processes that start together look at the same moment and all find a table missing; one makes it.
+                continue
+        return metadata.create_all(self._engine)
 
     # ── writing ──
 
@@ -353,9 +362,9 @@ class _Told:
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
+    connection.execute("PRAGMA busy_timeout=2000")  # first: changing the journal mode needs a lock too
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=OFF")  # the ledger may lose its last moments in a power cut
-    connection.execute("PRAGMA busy_timeout=2000")
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from connector.verify import fingerprint
 
 T = TypeVar("T")
 
-UNKNOWN_EVENT = "unknown_event"  # kind of count; subject: source; outcome: the event's name
 NO_BACKLOG = Backlog(waiting=0, retrying=0, dead=0, oldest_at=None)
 MAX_ERROR_CHARS = 300
 SHOWN_REJECTED_KEYS = 20
@@ -159,7 +158,7 @@ def _source(
         received=of(counts, tally.RECEIVED, source.name),
         signatures=of(counts, tally.SIGNATURE, source.name),
         ages=of(counts, tally.SIGNATURE_AGE, source.name),
-        unknown_events=of(counts, UNKNOWN_EVENT, source.name),
+        unknown_events=of(counts, tally.UNKNOWN_EVENT, source.name),
     )
 
 

@@ -14,8 +14,9 @@ OLDER = "older"
 UNREADABLE = "unreadable"
 MAX_REJECTED = 200  # different (key, address) pairs between two takes; a guesser must not fill the memory
 
-CountKey = tuple[str, str, str]  # kind, subject, outcome; see the constants below
+CountKey = tuple[str, str, str]  # kind, subject, outcome
 
+# Kinds of count.
 RECEIVED = (
     "received"  # subject: source; outcome: stored, duplicate, quarantined, too_large, broken, stalled, unavailable
 )
@@ -24,6 +25,9 @@ ANSWER_TIME_SUM = "answer_microseconds"  # subject: source; outcome "sum"; the c
 SIGNATURE = "signature"  # subject: source; outcome: genuine, wrong, missing
 SIGNATURE_AGE = "signature_age"  # subject: source; outcome: a word of AGES
 REJECTED = "rejected_key"  # subject ""; outcome: missing, unknown
+DELIVERED = "delivered"  # subject: destination; outcome: delivered, retry, dead, filtered
+ATTEMPTED = "attempted"  # subject: destination; outcome: an OutcomeKind, counted by requests
+UNKNOWN_EVENT = "unknown_event"  # subject: source; outcome: the event's name
 
 
 @dataclass(frozen=True, slots=True)

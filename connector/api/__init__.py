@@ -1,0 +1,1 @@
+"""Pages for programs: is it alive, can it store, what are the figures."""
