@@ -90,6 +90,8 @@ NEIGHBOURS: dict[tuple[str, str], str] = {
     ("connector.route", "connector.destinations.base"): "the interface that says whether an event can be taken",
     ("connector.connections", "connector.settings"): "which file, and what ${NAME} stands for",
     ("connector.connections", "connector.encryption"): "enc:… values",
+    ("connector.web", "connector.api"): "one part of the application that it builds",
+    ("connector.web", "connector.console"): "and the other",
     ("connector.web_process", "connector.gunicorn_worker"): "the master tells its workers that the service stops",
     ("gunicorn.conf", "connector.web_process"): "which holds what gunicorn's settings are made of",
 }

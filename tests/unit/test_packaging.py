@@ -97,6 +97,51 @@ def test_the_inner_pages_are_published_to_this_machine_only(compose: dict[str, A
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
+def make_in_an_empty_folder(folder: Path, target: str, python: str) -> subprocess.CompletedProcess[str]:
+    """`make target` with this Python where there is nothing yet but the files that it starts from."""
+    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, folder)
+    command = ["make", target, f"PYTHON={python}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_make_alone_lists_what_there_is(tmp_path: Path) -> None:
+    done = make_in_an_empty_folder(tmp_path, "help", sys.executable)
+
+    assert "make run" in done.stdout
+    assert "make test" in done.stdout
+
+
+def test_an_old_python_is_refused_in_words(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\ntest "$1" = --version && echo Python 3.9.2\nexit 1\n')
+    old.chmod(0o755)
+
+    done = make_in_an_empty_folder(tmp_path, "run", str(old))
+
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed" in done.stderr
+    assert "Python 3.9.2" in done.stderr
+
+
+def test_a_machine_without_python_is_told_so(tmp_path: Path) -> None:
+    done = make_in_an_empty_folder(tmp_path, "run", "")
+
+    assert done.returncode != 0
+    assert "no python3 was found" in done.stderr
+
+
+def test_a_python_without_venv_is_told_how_to_get_it(tmp_path: Path) -> None:
+    bare = tmp_path / "python3.11"
+    bare.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\nexit 0\n')
+    bare.chmod(0o755)
+
+    done = make_in_an_empty_folder(tmp_path, "run", str(bare))
+
+    assert done.returncode != 0
+    assert "python3-venv" in done.stderr
+
+
 def test_every_requirement_has_an_exact_version() -> None:
     direct = [
         line.split("#")[0].strip()
