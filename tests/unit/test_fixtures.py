@@ -3,12 +3,12 @@
 import json
 
 import pytest
+
 from connector.json_codec import read_json
 from connector.model import EventType
 from connector.normalize import PROFILES, event_name, normalize, validate
 from schemas.catalogue import DOCUMENTED
 from schemas.standard_events import IdentifyEvent, TrackEvent
-
 from tests.fixture_files import EVENTS, NAMES, NORMALIZED, normalized_fixture, received_fixture
 
 SHAPES = {EventType.TRACK: TrackEvent(), EventType.IDENTIFY: IdentifyEvent()}
