@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from connector.api.pages import build_api
 from connector.clock import Clock
+from connector.connections import LiveConnections
 from connector.console.status import build_console
 from connector.ledger import Ledger, LedgerError
 from connector.overview import FactSources, Overview, read_overview
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 PAGE_THREADS = 4  # apart from those that store events: pages that wait for a lock must not hold up receiving
 OVERVIEW_SECONDS = 3.0
 LEDGER_SECONDS = 60.0
+CONNECTIONS_SECONDS = 1.0  # between two looks at the connections file
 TALLY_SECONDS = 2.0  # what a kill may lose of the counts
 
 
@@ -120,5 +122,20 @@ def start_keeping_counts(tally: Tally, ledger: Ledger, clock: Clock) -> "gevent.
             except (LedgerError, TimeoutError) as error:
                 log.warning("counts wait: %s", error)
                 tally.give_back(taken)
+
+    return gevent.spawn(keep)
+
+
+def keep_connections_fresh(connections: LiveConnections) -> "gevent.Greenlet[[], None]":
+    """Takes up a changed connections file within a second or two, for as long as the process lives."""
+    off_hub = OffHub(threads=1)
+
+    def keep() -> None:
+        while True:
+            gevent.sleep(CONNECTIONS_SECONDS)
+            try:
+                off_hub.run(connections.refresh, LEDGER_SECONDS)
+            except TimeoutError:
+                log.warning("the connections file could not be read for a minute")
 
     return gevent.spawn(keep)

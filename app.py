@@ -1,0 +1,134 @@
+"""Puts everything together: settings, journal, ledger, transports, workers, web app. The only file that chooses
+implementations. `app`, for `gunicorn app:app`, is made when it is first asked for, in the worker that needs it.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from connector import __version__, tally
+from connector.clock import SystemClock
+from connector.commands import command_line
+from connector.connections import LiveConnections
+from connector.destinations import build_destination
+from connector.errors import SettingsError
+from connector.gunicorn_worker import body_deadline, close_after_answer
+from connector.house import House
+from connector.journal.base import Journal
+from connector.journal.group_commit import GroupCommit
+from connector.journal.sqlite import SqliteJournal
+from connector.ledger import Ledger
+from connector.model import Connection, Reader
+from connector.normalize import normalize, validate
+from connector.overview import FactSources
+from connector.pace import Pace
+from connector.receive import Receiver, ReceiverLimits, ReceiverPorts
+from connector.record import Record
+from connector.replay import Routes
+from connector.settings import Settings, load_settings
+from connector.supervise import Supervisor
+from connector.transports.base import Transport
+from connector.transports.file import FileTransport
+from connector.transports.http import HttpTransport
+from connector.web import build_web, keep_connections_fresh, start_keeping_counts
+from connector.worker import DestinationWorker, WorkerPorts
+
+CLOCK = SystemClock()
+SQLITE = "sqlite:///"
+USER_AGENT = f"customerio-connector/{__version__}"
+
+
+def open_journal(settings: Settings) -> Journal:
+    if not settings.journal_url.startswith(SQLITE):
+        raise SettingsError([f"CONNECTOR_JOURNAL={settings.journal_url}: this version knows only sqlite:///PATH"])
+    path = Path(settings.journal_url.removeprefix(SQLITE))
+    return SqliteJournal(path, CLOCK, reserve_bytes=settings.disk_reserve_bytes)
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    return Ledger(settings.ledger_url)
+
+
+def open_transport(settings: Settings, name: str) -> Transport:
+    return FileTransport() if name == "file" else HttpTransport(settings.allow_networks, USER_AGENT)
+
+
+def build_worker(
+    settings: Settings,
+    journal: Journal,
+    record: Record,
+    connection: Connection,
+    readers: Callable[[], Sequence[Reader]],
+) -> DestinationWorker:
+    destination = build_destination(connection)
+    ports = WorkerPorts(
+        transport=open_transport(settings, destination.transport),
+        journal=journal,
+        readers=readers,
+        routes=Routes(destination, journal),
+        clock=CLOCK,
+        record=record.attempt,
+        count=partial(record.count, tally.DELIVERED, connection.name),
+        chance=random.random,
+    )
+    return DestinationWorker(destination, Pace(connection, CLOCK.now()), ports)
+
+
+def deliver(settings: Settings, stopping: threading.Event) -> None:
+    """The delivering process: returns when `stopping` is set and all that was claimed is settled."""
+    journal, ledger, connections = open_journal(settings), open_ledger(settings), LiveConnections(settings)
+    record = Record(ledger, CLOCK)
+    build = partial(build_worker, settings, journal, record)
+    Supervisor(connections, build, journal, ledger, record, CLOCK).run(stopping)
+    journal.close()
+    ledger.close()
+
+
+def create_app() -> Flask:
+    """The web application of one worker process; call it after the fork."""
+    settings = load_settings()
+    journal, ledger, connections = open_journal(settings), open_ledger(settings), LiveConnections(settings)
+    counted = tally.Tally()
+    receiver = Receiver(
+        ReceiverPorts(
+            store=GroupCommit(journal).store,
+            connections=lambda: connections.current,
+            preview=partial(normalize, identify=True, keep_content=True),
+            validate=validate,
+            clock=CLOCK,
+            tally=counted,
+            deadline=body_deadline,
+            close_connection=close_after_answer,
+        ),
+        ReceiverLimits(
+            max_body_bytes=settings.max_body_bytes,
+            store_seconds=settings.store_timeout_seconds,
+            trusted_proxies=tuple(settings.forwarded_allow_ips.split(",")),
+        ),
+    )
+    facts = FactSources(
+        journal, ledger, lambda: connections.current, lambda: connections.problem, settings.data_dir, CLOCK
+    )
+    start_keeping_counts(counted, ledger, CLOCK)
+    keep_connections_fresh(connections)
+    return build_web(receiver, facts)
+
+
+def main() -> None:
+    command_line(
+        House(
+            CLOCK, load_settings, open_journal, open_ledger, LiveConnections, build_destination, open_transport, deliver
+        )
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = application = create_app()
+    return application

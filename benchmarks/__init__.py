@@ -1,0 +1,1 @@
+"""The numbers of the design, by one command: `python -m benchmarks`."""

@@ -1,0 +1,72 @@
+"""Replays: the past before a destination again. Which rules apply to one, what it would send, and how it is begun."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from connector.destinations.base import Destination
+from connector.journal.base import Journal
+from connector.model import Reader
+from connector.normalize import normalize
+from connector.route import Route
+
+
+class Routes:
+    """A destination's rules for the present, and, narrowed by their own filters, for its replays."""
+
+    def __init__(self, destination: Destination, journal: Journal) -> None:
+        self._destination = destination
+        self._journal = journal
+        self._present = Route(destination)
+        self._of_replays: dict[str, Route] = {}
+
+    def of(self, reader: Reader) -> Route:
+        if not reader.replay:
+            return self._present
+        known = self._of_replays.get(reader.replay)
+        if known is None:
+            where = next((state.where for state in self._journal.replays() if state.id == reader.replay), None)
+            known = self._of_replays[reader.replay] = Route(self._destination, where) if where else self._present
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a replay would do with the range as it is now."""
+
+    events: int
+    deliveries: int
+    dead: int  # dead letters at once: nobody in them, too large, a mapping that fails
+    filtered: dict[str, int]  # by rule
+
+
+def forecast(
+    journal: Journal,
+    destination: Destination,
+    sources: Sequence[str],
+    since: datetime | None,
+    until: datetime | None,
+    where: str | None,
+    on_event: Callable[[], None],
+) -> Forecast:
+    """Works out every event of the range without sending anything. Raises MappingError when `where` does not compile.
+
+    `on_event` is called for each event, for a progress bar; `journal.count` tells how many there are.
+    """
+    route = Route(destination, where)
+    connection = destination.connection
+    events = deliveries = dead = 0
+    filtered: Counter[str] = Counter()
+    for source in sources:
+        for received in journal.scan(since, until, source):
+            normalized = normalize(
+                received, connection.profile, identify=connection.identify, keep_content=connection.keep_content
+            )
+            routed = route.deliveries(Reader(connection.name, source, "forecast"), received.seq, normalized)
+            events += 1
+            deliveries += len(routed.deliveries)
+            dead += len(routed.dead)
+            filtered.update(rule.rule for rule in routed.filtered)
+            on_event()
+    return Forecast(events, deliveries, dead, dict(filtered))
