@@ -1,6 +1,6 @@
 """Writes what the code knows into the docs: `python -m tests.regenerate_docs`. Tests compare the two."""
 
-from connector.commands import cli
+from connector.commands.line import cli
 from tests.docs_commands import command_reference
 from tests.docs_events import full_table, short_table
 from tests.docs_metrics import metrics_table

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from connector.commands import cli
+from connector.commands.line import cli
 from tests.docs_commands import command_reference, leaves
 from tests.docs_tables import ROOT, is_up_to_date, section
 
