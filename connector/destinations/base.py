@@ -15,8 +15,8 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from connector.errors import SettingsError
-from connector.json_codec import write_json
+from connector.errors import PayloadError, SettingsError
+from connector.json_codec import read_json, write_json
 from connector.model import Batch, Connection, Delivery, Event, Outcome, OutcomeKind, Refused, Request, Response
 
 OptionKind = Literal["url", "text", "secret", "choice", "integer", "number", "boolean", "mapping", "path"]
@@ -108,6 +108,13 @@ class Destination(ABC):
             return Outcome(kind)
         return self.outcome(kind, response)
 
+    def judge_acknowledgement(self, response: Response) -> Outcome:
+        """As `judge_request`, but a 2xx that no tracking API would give is an answer that nobody understands."""
+        outcome = Destination.judge_request(self, response)
+        if outcome.kind is OutcomeKind.DELIVERED and not is_acknowledgement(response.body):
+            return self.outcome(OutcomeKind.TRANSIENT, response, "not in the way of a tracking API")
+        return outcome
+
     def outcome(self, kind: OutcomeKind, response: Response, remark: str = "") -> Outcome:
         """An outcome other than delivered, told to a person, with the pause that the answer asks for."""
         reason = f"answered {describe_status(response.status)}"
@@ -187,11 +194,12 @@ def stamp(encoded: bytes, sent_at: datetime) -> bytes:
 
 def spec_fault(body: Mapping[str, Any]) -> str:
     """What the tracking APIs of Segment's kind would refuse, or silently drop, this event for; "" when nothing."""
+    kind = body.get("type")
+    if not isinstance(kind, str) or kind not in SPEC_TYPES:
+        return f"its type is not one of {', '.join(sorted(SPEC_TYPES))}"
     if not (is_filled(body.get("userId")) or is_filled(body.get("anonymousId"))):
         return "no person: it has neither userId nor anonymousId"
-    if body.get("type") not in SPEC_TYPES:
-        return f"its type is not one of {', '.join(sorted(SPEC_TYPES))}"
-    if body.get("type") == "track" and not is_filled(body.get("event")):
+    if kind == "track" and not is_filled(body.get("event")):
         return "it is a track call without an event name"
     return ""
 
@@ -248,6 +256,18 @@ def kind_of(status: int) -> OutcomeKind:
     return STATUS_KINDS.get(status) or STATUS_CLASS_KINDS.get(status // 100, OutcomeKind.TRANSIENT)
 
 
+def is_acknowledgement(body: bytes) -> bool:
+    """Whether a 2xx was meant: `ok` in any case, nothing, or JSON; not the page of a portal on the way."""
+    text = body.strip()
+    if not text or text.lower() == b"ok":
+        return True
+    try:
+        read_json(text)
+    except PayloadError:
+        return False
+    return True
+
+
 def describe_status(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
@@ -265,10 +285,10 @@ def describe_redirect(response: Response, secrets: Sequence[str]) -> str:
 
 def excerpt(body: bytes, secrets: Sequence[str] = ()) -> str:
     """The beginning of an answer on one printable line, without secrets and without e-mail addresses."""
-    text = body[: 8 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    text = body.decode("utf-8", "replace")  # all of it: a secret cut in two would not be found
     for secret in secrets:
         text = text.replace(secret, "•••")
-    text = re.sub(r"[^\s@<>\"']{1,80}@[^\s@<>\"']{1,80}", "•••@•••", text)
+    text = re.sub(r"[^\s@<>\"']{1,80}@[^\s@<>\"']{1,80}", "•••@•••", text[: 8 * EXCERPT_CHARACTERS])
     text = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
     return text if len(text) <= EXCERPT_CHARACTERS else text[: EXCERPT_CHARACTERS - 1] + "…"
 

@@ -18,9 +18,7 @@ from connector.destinations.base import (
     spec_fault,
     stamp,
 )
-from connector.errors import PayloadError
-from connector.json_codec import read_json
-from connector.model import Batch, Connection, Delivery, Event, Outcome, OutcomeKind, Refused, Request, Response
+from connector.model import Batch, Connection, Delivery, Event, Outcome, Refused, Request, Response
 
 MAX_EVENT_BYTES = 32_000  # documented as 32 KB; the smaller reading of KB is the safe one
 GZIP_LEVEL = 5  # most of what level 9 saves, at a third of its time
@@ -60,20 +58,4 @@ class RudderstackDestination(Destination):
         return Request("POST", self._url, {**self._headers, "Content-Encoding": "gzip"}, compressed)
 
     def judge_request(self, response: Response) -> Outcome:
-        """A success that does not look like a data plane's (`ok`, or JSON) is an answer that nobody understands."""
-        outcome = super().judge_request(response)
-        if outcome.kind is OutcomeKind.DELIVERED and not is_acknowledgement(response.body):
-            return self.outcome(OutcomeKind.TRANSIENT, response, "not as RudderStack does")
-        return outcome
-
-
-def is_acknowledgement(body: bytes) -> bool:
-    """Whether a 2xx was meant: `ok` in any case, nothing, or JSON; not the page of a portal on the way."""
-    text = body.strip()
-    if not text or text.lower() == b"ok":
-        return True
-    try:
-        read_json(text)
-    except PayloadError:
-        return False
-    return True
+        return self.judge_acknowledgement(response)

@@ -61,6 +61,9 @@ class SegmentDestination(Destination):
         body = b'{"batch":[' + events + b'],"sentAt":"' + iso_text(sent_at).encode() + b'"}'
         return Request("POST", self._url, self._headers, body)
 
+    def judge_request(self, response: Response) -> Outcome:
+        return self.judge_acknowledgement(response)
+
     def outcome(self, kind: OutcomeKind, response: Response, remark: str = "") -> Outcome:
         outcome = super().outcome(kind, response, remark)
         return Outcome(kind, outcome.reason, retry_after_seconds(response.headers, "x-ratelimit-reset"))

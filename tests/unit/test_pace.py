@@ -415,7 +415,7 @@ def spend(drive: Drive, seconds: float) -> int:
     return sent
 
 
-@pytest.mark.parametrize("rate", [0.5, 1, 7, 100, 500, 20_000])
+@pytest.mark.parametrize("rate", [0.5, 1, 7, 100, 2_000])
 @pytest.mark.parametrize("max_events", [1, 100])
 def test_the_rate_is_held_over_time_and_used_to_the_full(rate, max_events):
     drive = Drive(rate, Batch(max_events, 450_000, 0.5))

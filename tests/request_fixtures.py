@@ -1,0 +1,99 @@
+"""What each destination builds of the normalized fixtures; `python -m tests.request_fixtures` writes it anew.
+
+Read the difference before you commit it.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from connector.destinations import DESTINATION_TYPES, build_destination
+from connector.destinations.base import Destination, Option
+from connector.model import Batch, Connection, Delivery, Event, EventType, Reader, Refused, Request
+from tests.fixture_files import FIXTURES, SOURCE, normalized_fixture
+
+REQUESTS = FIXTURES / "requests"
+SENT_AT = datetime(2026, 9, 1, 12, 0, 1, 250_000, tzinfo=UTC)
+
+# One of each kind: opened, clicked, cut-off text, a device list, an opt-out, topics, a body, an unknown metric.
+NAMES = (
+    "email_opened",
+    "email_clicked__machine",
+    "email_sent__lone_surrogate",
+    "push_bounced",
+    "customer_subscribed",
+    "customer_cio_subscription_preferences_changed",
+    "webhook_sent",
+    "email_complained__unknown_metric",
+)
+
+SAMPLES: Mapping[str, Any] = {
+    "url": "https://collector.example.com",
+    "text": "sample",
+    "secret": "made-up-secret",
+    "mapping": {"Authorization": "Bearer made-up-token"},
+    "path": "events",
+}
+
+
+def sample_value(option: Option) -> Any:
+    """A value as it would stand in connector.yaml; None for an address that a region already gives."""
+    if option.default not in (None, {}) or (option.kind in ("url", "choice") and not option.required):
+        return option.default
+    return SAMPLES[option.kind]
+
+
+def sample_connection(type_name: str, batch: Batch | None = None, **options: Any) -> Connection:
+    """A connection of the type with all its options, its own defaults, and `options` on top."""
+    destination_type = DESTINATION_TYPES[type_name]
+    sample = {name: sample_value(option) for name, option in destination_type.options.items()}
+    return Connection(
+        name="sample",
+        type=type_name,
+        options={**sample, **options},
+        profile=destination_type.default_profile,
+        batch=batch or destination_type.default_batch,
+    )
+
+
+def sample_event(body: dict[str, Any], event_id: str = "01KND30RQSPPWRPQN804FE7M60") -> Event:
+    kind = EventType.IDENTIFY if body.get("type") == "identify" else EventType.TRACK
+    return Event(kind, SOURCE, event_id, "email", "opened", False, body)
+
+
+def deliveries_of(destination: Destination, bodies: list[dict[str, Any]]) -> list[Delivery]:
+    """Encoded as the destination wants them. Fails for a body that it refuses."""
+    deliveries = []
+    for seq, body in enumerate(bodies, 1):
+        event = sample_event(body)
+        encoded = destination.encode(event)
+        assert not isinstance(encoded, Refused), encoded.reason
+        deliveries.append(Delivery(Reader("sample", SOURCE), seq, "all", event, encoded))
+    return deliveries
+
+
+def build_request(type_name: str, name: str) -> Request:
+    destination = build_destination(sample_connection(type_name))
+    bodies: list[Any] = normalized_fixture(destination.connection.profile, name)
+    limit = destination.connection.batch.max_events
+    return destination.prepare(deliveries_of(destination, bodies[:limit]), SENT_AT)
+
+
+def shown(request: Request) -> dict[str, Any]:
+    """The request as a fixture shows it; the body as its lines of JSON, since the exact bytes would be hard to read."""
+    lines = [json.loads(line) for line in request.body.splitlines()]
+    return {"method": request.method, "url": request.url, "headers": dict(request.headers), "body": lines}
+
+
+def regenerate() -> None:
+    for type_name in DESTINATION_TYPES:
+        folder = REQUESTS / type_name
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            text = json.dumps(shown(build_request(type_name, name)), indent=2) + "\n"
+            (folder / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    regenerate()
