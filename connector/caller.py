@@ -63,4 +63,11 @@ def _is_trusted(address: str, trusted_proxies: Sequence[str]) -> bool:
         return True
     if not _is_address(address):
         return address == ""  # a unix socket: only a local proxy can reach it
-    return any(ipaddress.ip_address(address) in ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies)
+    return any(_is_within(address, proxy.strip()) for proxy in trusted_proxies)
+
+
+def _is_within(address: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
+    except ValueError:  # a proxy that is not written as an address cannot be recognised
+        return False

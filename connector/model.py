@@ -40,7 +40,7 @@ class ReceivedEvent:
     quarantine_reason: str | None = None  # set: cannot be trusted or read; append puts it into quarantine
     proof: str | None = None  # fingerprint of the signing key that proved it genuine, if one did
     is_provisional: bool = False  # signature mode auto, unproven: append quarantines it once the source is proven
-    unproven_keys: tuple[str, ...] = ()  # provisional: fingerprints of the source's keys, none yet known as proven
+    unproven_keys: tuple[str, ...] = ()  # mode auto: fingerprints of the source's keys; append knows which are proven
 
 
 class Receipt(StrEnum):

@@ -140,7 +140,8 @@ class Receiver:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "POST":
-            return self._answer(ONLY_POST, start_response)
+            answered = self._answer(ONLY_POST, start_response)
+            return () if environ["REQUEST_METHOD"] == "HEAD" else answered
         started_at = self._ports.clock.now()
         try:
             source = self._find_source(environ)

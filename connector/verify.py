@@ -30,7 +30,7 @@ class Judgement:
     quarantine_reason: str | None
     proof: str | None  # fingerprint of the signing key that fits
     is_provisional: bool
-    unproven_keys: tuple[str, ...]  # of a provisional one: once one of these is proven, it is quarantined
+    unproven_keys: tuple[str, ...]  # mode auto: the source's keys, for whoever remembers which are proven
     state: SignatureState | None  # None: not looked at
 
 
@@ -99,12 +99,12 @@ def judge_signature(source: Source, signature: str | None, timestamp: str | None
         state = SignatureState.WRONG if proof is None else SignatureState.GENUINE
     is_proven = proof is not None
     is_refused = source.signature is SignatureMode.ENFORCE and not is_proven
-    is_provisional = source.signature is SignatureMode.AUTO and not is_proven
+    is_auto = source.signature is SignatureMode.AUTO
     return Judgement(
         quarantine_reason=SIGNATURE_REASONS[state] if is_refused else None,
         proof=proof,
-        is_provisional=is_provisional,
-        unproven_keys=tuple(map(fingerprint, source.signing_keys)) if is_provisional else (),
+        is_provisional=is_auto and not is_proven,
+        unproven_keys=tuple(map(fingerprint, source.signing_keys)) if is_auto else (),
         state=state,
     )
 

@@ -97,7 +97,7 @@ def verdict(overview: Overview) -> list[tuple[str, str]]:
 
 
 def state_colour(state: str) -> str:
-    if state in ("delivering", "idle"):
+    if state == "delivering":
         return GOOD
     if state in ("disabled", "not started"):
         return QUIET

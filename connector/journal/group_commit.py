@@ -53,14 +53,19 @@ class GroupCommit:
             self._wake.clear()
             while self._waiting:
                 group = self._next_group()
-                try:
-                    receipts = self._thread.apply(self._journal.append, ([received for received, _ in group],))
-                except Exception as error:  # whatever it is, those who wait must hear of it
+                receipts = self._thread.apply(self._append, ([received for received, _ in group],))
+                if isinstance(receipts, Exception):
                     for _, result in group:
-                        result.set_exception(error)
+                        result.set_exception(receipts)
                 else:
                     for (_, result), receipt in zip(group, receipts, strict=True):
                         result.set(receipt)
+
+    def _append(self, events: list[ReceivedEvent]) -> list[Receipt] | Exception:
+        try:
+            return self._journal.append(events)
+        except Exception as error:  # whatever it is, those who wait must hear of it
+            return error  # as a value: gevent prints the traceback of what a thread raises
 
     def _next_group(self) -> list[tuple[ReceivedEvent, "AsyncResult[Receipt]"]]:
         group: list[tuple[ReceivedEvent, AsyncResult[Receipt]]] = []

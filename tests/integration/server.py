@@ -95,9 +95,7 @@ class RunningServer:
     def post(self, body: bytes, key: str = "key", headers: dict[str, str] | None = None) -> HttpAnswer:
         return self.request("POST", f"/v1/webhook?writeKey={key}", body, headers)
 
-    def request(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str] | None = None
-    ) -> HttpAnswer:
+    def request(self, method: str, path: str, body: bytes | None, headers: dict[str, str] | None = None) -> HttpAnswer:
         connection = self.connect()
         try:
             connection.request(method, path, body, headers or {})

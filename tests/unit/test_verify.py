@@ -96,7 +96,7 @@ def test_the_mode_decides_what_a_signature_means(
 
     assert judgement.quarantine_reason == reason
     assert judgement.is_provisional is is_provisional
-    assert judgement.unproven_keys == ((fingerprint(KEY),) if is_provisional else ())
+    assert judgement.unproven_keys == ((fingerprint(KEY),) if mode is SignatureMode.AUTO else ())
     assert judgement.state is state
     assert judgement.proof == (fingerprint(KEY) if state is SignatureState.GENUINE else None)
 
