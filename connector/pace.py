@@ -3,7 +3,6 @@
 What becomes of a delivery is the business of retry.py; the states are drawn in docs/states.md.
 """
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,6 +12,7 @@ from connector.model import Connection, Outcome, OutcomeKind
 
 FAILURES_TO_OPEN = 5  # whole requests in a row without an answer of use: no longer bad luck
 REFUSALS_TO_HOLD = 5  # events refused in a row with none delivered between: the set-up is wrong, not the events
+MAX_REFUSALS_TO_HOLD = 80  # what the number above grows to when it has been wrong; less than a batch
 PROBE_EVENTS = 5  # a few, so that one bad event seldom hides that the destination is well again
 PROBE_PAUSES_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)  # the last one repeats
 HOLD_PAUSE_SECONDS = 300.0  # a person has to act; until then one probe in five minutes
@@ -73,9 +73,9 @@ class Toll:
 class Pace:
     """The pace of one destination, since the process began or its settings changed: then a new one is made.
 
-    One loop asks `permission`, claims, and calls `begin`; whoever sends, on any thread, calls `record` after each
-    request and `conclude` once, after the last one of the batch and its halves. A probe whose sender dies is forgotten
-    after a while, and a late answer to an earlier request ends no pause.
+    Ask `permission` and call `begin`, with no other thread in between; `record` after each request, and `conclude`
+    once, after the last one of the batch and its halves. A probe whose sender dies is forgotten after a while, and a
+    late answer to an earlier request ends no pause. Not for several threads at once: who shares it holds a lock.
     """
 
     def __init__(self, connection: Connection, now: datetime) -> None:
@@ -85,10 +85,10 @@ class Pace:
         self._standing = Standing(Mood.DELIVERING, "", None, None)
         self._failures = 0  # requests in a row that failed as a whole
         self._refusals = 0  # events in a row that were refused
+        self._refusals_to_hold = REFUSALS_TO_HOLD
         self._probes = 0  # in a row that changed nothing for the better
         self._probing_until: datetime | None = None  # a probe is under way, until then at the latest
         self._is_refusing = False  # held because every event is refused, not for its key or address
-        self._guard = threading.Lock()
 
     @property
     def standing(self) -> Standing:
@@ -96,14 +96,13 @@ class Pace:
 
     def permission(self, now: datetime) -> Permission:
         """Changes nothing; what is permitted is taken with `begin`."""
-        with self._guard:
-            standing, bucket, probing_until = self._standing, self._bucket, self._probing_until
+        standing, probing_until = self._standing, self._probing_until
         if standing.mood is not Mood.DELIVERING:
             if standing.until and now < standing.until:
                 return Permission(Go.WAIT, until=standing.until, why=standing.reason)
             if probing_until and now < probing_until:
                 return Permission(Go.WAIT, until=probing_until, why=f"a probe is under way; {standing.reason}")
-        allowed, ready_at = bucket.allowed(now)
+        allowed, ready_at = self._bucket.allowed(now)
         if not allowed:
             return Permission(Go.WAIT, until=ready_at, why="the rate limit is reached")
         if standing.mood is Mood.DELIVERING:
@@ -113,25 +112,23 @@ class Pace:
 
     def begin(self, permission: Permission, events: int, now: datetime) -> None:
         """So many events leave now; of probes, this is the one under way until `conclude`."""
-        with self._guard:
-            self._bucket = self._bucket.less(events, now)
-            if permission.go is Go.PROBE:
-                self._probing_until = now + self._probe_lost
+        self._bucket = self._bucket.less(events, now)
+        if permission.go is Go.PROBE:
+            self._probing_until = now + self._probe_lost
 
     def record(self, outcomes: Sequence[Outcome], now: datetime) -> None:
         """What came of one request, be it a batch or a half of one; no answer counts as TRANSIENT for all."""
         by_kind = {outcome.kind: outcome for outcome in reversed(outcomes)}
-        with self._guard:
-            if fault := by_kind.get(OutcomeKind.UNAUTHORIZED) or by_kind.get(OutcomeKind.MISCONFIGURED):
-                if self._standing.mood is not Mood.HELD or self._is_refusing:
-                    self._enter(Mood.HELD, fault.reason, now, HOLD_PAUSE_SECONDS)
-                self._standing = replace(self._standing, reason=fault.reason)
-            elif throttled := by_kind.get(OutcomeKind.THROTTLED):
-                self._throttle(throttled, now)
-            elif by_kind.keys() == {OutcomeKind.TRANSIENT}:
-                self._fail(outcomes[0], now)
-            elif by_kind:
-                self._answer(OutcomeKind.DELIVERED in by_kind, now)
+        if fault := by_kind.get(OutcomeKind.UNAUTHORIZED) or by_kind.get(OutcomeKind.MISCONFIGURED):
+            if self._standing.mood is not Mood.HELD or self._is_refusing:
+                self._enter(Mood.HELD, fault.reason, now, HOLD_PAUSE_SECONDS)
+            self._standing = replace(self._standing, reason=fault.reason)
+        elif throttled := by_kind.get(OutcomeKind.THROTTLED):
+            self._throttle(throttled, now)
+        elif by_kind.keys() == {OutcomeKind.TRANSIENT}:
+            self._fail(outcomes[0], now)
+        elif by_kind:
+            self._answer(OutcomeKind.DELIVERED in by_kind, now)
 
     def conclude(self, permission: Permission, outcomes: Sequence[Outcome], now: datetime) -> Toll:
         """What came of the whole batch, an outcome for each delivery; what the attempt costs them.
@@ -139,19 +136,17 @@ class Pace:
         A probe that finds the destination no better costs nothing, nor does a batch that shows the set-up to be wrong.
         """
         was_probe = permission.go is Go.PROBE
-        with self._guard:
-            if was_probe:
-                self._probing_until = None
-            shows_wrong_set_up = self._count_refusals(outcomes, now)
-            if was_probe and self._standing.mood is not Mood.DELIVERING:
-                return self._after_failed_probe(now)
-            return Toll(counts=not shows_wrong_set_up)
+        if was_probe:
+            self._probing_until = None
+        shows_wrong_set_up = self._count_refusals(outcomes, now)
+        if was_probe and self._standing.mood is not Mood.DELIVERING:
+            return self._after_failed_probe(now)
+        return Toll(counts=not shows_wrong_set_up)
 
     def probe_now(self, now: datetime) -> None:
         """A person thinks that it is well again: the next probe is due at once."""
-        with self._guard:
-            if self._standing.until:
-                self._standing = replace(self._standing, until=min(self._standing.until, now))
+        if self._standing.until:
+            self._standing = replace(self._standing, until=min(self._standing.until, now))
 
     def _fail(self, outcome: Outcome, now: datetime) -> None:
         self._failures += 1
@@ -169,6 +164,9 @@ class Pace:
         # A pause or a hold is not ended by a late answer to what left before it began.
         is_proof = mood is Mood.FAILING or (is_probing and mood is not Mood.DELIVERING)
         if is_proof and (has_delivered or not self._is_refusing):
+            if self._is_refusing:
+                # The set-up was right after all, some events were bad. Let those die before holding again for them.
+                self._refusals_to_hold = min(2 * self._refusals_to_hold, MAX_REFUSALS_TO_HOLD)
             self._standing = Standing(Mood.DELIVERING, "", now, None)
             self._probes = 0
             self._is_refusing = False
@@ -181,7 +179,7 @@ class Pace:
         if not kinds or not kinds <= REFUSING:
             return False
         self._refusals += len(outcomes)
-        if self._refusals < REFUSALS_TO_HOLD:
+        if self._refusals < self._refusals_to_hold:
             return False
         if not self._is_refusing:
             self._enter(Mood.HELD, f"every event is refused: {outcomes[0].reason}", now, HOLD_PAUSE_SECONDS)

@@ -356,6 +356,26 @@ def test_a_destination_held_for_refusing_is_probed_with_a_full_batch_and_one_suc
     assert drive.mood is Mood.DELIVERING
 
 
+def test_a_run_of_bad_events_holds_once_and_then_dies():
+    drive = Drive()
+    drive.send([REFUSED] * 5)
+    drive.wait(300).send([OK])
+
+    toll = drive.send([REFUSED] * 5)
+
+    assert (toll, drive.mood) == (Toll(counts=True), Mood.DELIVERING)
+    assert drive.send([REFUSED] * 5) == Toll(counts=False)
+
+
+def test_a_whole_batch_of_refusals_holds_however_often_that_was_wrong():
+    drive = Drive()
+    for _ in range(10):
+        drive.send([REFUSED] * 100)
+        drive.wait(300).send([OK])
+
+    assert drive.send([REFUSED] * 100) == Toll(counts=False)
+
+
 def test_halves_are_reported_one_by_one_and_the_batch_once():
     drive = Drive()
     permission = drive.ask()
