@@ -222,8 +222,8 @@ def basic_authorization(user: str, password: str = "") -> str:
 
 
 def checked_url(destination: str, url: str) -> str:
-    """The address without blanks and trailing slashes. Raises SettingsError when nothing can be sent there."""
-    text = url.strip().rstrip("/")
+    """The address without blanks around it. Raises SettingsError when nothing can be sent there."""
+    text = url.strip()
     try:
         parts = urlsplit(text)
         is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -234,6 +234,11 @@ def checked_url(destination: str, url: str) -> str:
     if "@" in parts.netloc:
         raise SettingsError([f"destination {destination}: url must not hold a user name or password, it is shown"])
     return text
+
+
+def batch_url(base: str) -> str:
+    """Where a tracking API takes groups of events; people paste its address with and without the path."""
+    return base.rstrip("/").removesuffix("/batch").removesuffix("/v1") + "/v1/batch"
 
 
 def secrets_of(options: Mapping[str, Option], values: Mapping[str, Any]) -> tuple[str, ...]:

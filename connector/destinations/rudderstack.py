@@ -12,6 +12,7 @@ from connector.destinations.base import (
     Destination,
     Option,
     basic_authorization,
+    batch_url,
     checked_url,
     encode_within,
     iso_text,
@@ -37,7 +38,7 @@ class RudderstackDestination(Destination):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         base = checked_url(connection.name, str(self.option("url")))
-        self._url = base.removesuffix("/batch").removesuffix("/v1") + "/v1/batch"
+        self._url = batch_url(base)
         self._headers = {
             "Content-Type": "application/json",
             "Authorization": basic_authorization(str(self.option("write_key"))),

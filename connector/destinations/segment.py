@@ -12,6 +12,7 @@ from connector.destinations.base import (
     Destination,
     Option,
     basic_authorization,
+    batch_url,
     checked_url,
     encode_within,
     iso_text,
@@ -45,7 +46,7 @@ class SegmentDestination(Destination):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         base = checked_url(connection.name, str(self.option("url") or REGION_URLS[self.option("region")]))
-        self._url = base.removesuffix("/batch").removesuffix("/v1") + "/v1/batch"
+        self._url = batch_url(base)
         self._headers = {
             "Content-Type": "application/json",
             "Authorization": basic_authorization(str(self.option("write_key"))),

@@ -49,6 +49,13 @@ def test_an_event_of_the_raw_profile_is_left_as_it_is() -> None:
     assert json.loads(request_of(body).body) == body
 
 
+@pytest.mark.parametrize(
+    "url", ["https://example.com/hooks/", "https://example.com/hooks", "https://example.com/?a=b/"]
+)
+def test_the_address_is_called_as_it_is_given(url: str) -> None:
+    assert request_of(BODY, url=url).url == url
+
+
 def test_method_and_headers_are_those_of_the_settings() -> None:
     request = request_of(BODY, method="PUT", headers={"content-type": "application/cloudevents+json", "X-Version": 2})
 
