@@ -146,7 +146,7 @@ def encode_within(body: dict[str, Any], max_bytes: int, with_sent_at: bool = Fal
     """The event as compact JSON of at most `max_bytes`, or why that cannot be.
 
     An event that is too large loses its message content, then its headers; its property `truncated` names what went.
-    With `with_sent_at`, a standard event starts with a blank `sentAt`, which `stamp` fills in.
+    With `with_sent_at`, a standard event starts with a blank `sentAt`, which `stamped` fills in.
     """
     if with_sent_at and "type" in body and "sentAt" not in body:
         body = {"sentAt": SENT_AT_BLANK.decode(), **body}
@@ -184,12 +184,13 @@ def encode_json(body: dict[str, Any]) -> bytes | Refused:
         return Refused(f"cannot be written as JSON: {error}")
 
 
-def stamp(encoded: bytes, sent_at: datetime) -> bytes:
-    """The encoded event with its blank `sentAt` filled in; any other is returned as it is. The length stays."""
-    head = len(SENT_AT_HEAD)
-    if encoded.startswith(SENT_AT_BLANK, head) and encoded.startswith(SENT_AT_HEAD):
-        return encoded[:head] + iso_text(sent_at).encode() + encoded[head + len(SENT_AT_BLANK) :]
-    return encoded
+def stamped(batch: Sequence[Delivery], sent_at: datetime) -> list[bytes]:
+    """The encoded events, each blank `sentAt` filled in; others are as they were. No length changes."""
+    blank, filled = SENT_AT_HEAD + SENT_AT_BLANK, SENT_AT_HEAD + iso_text(sent_at).encode()
+    tail = len(blank)
+    return [
+        filled + delivery.encoded[tail:] if delivery.encoded[:tail] == blank else delivery.encoded for delivery in batch
+    ]
 
 
 def spec_fault(body: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import ClassVar
 
-from connector.destinations.base import Destination, Option, encode_within, stamp
+from connector.destinations.base import Destination, Option, encode_within, stamped
 from connector.model import Batch, Connection, Delivery, Event, Refused, Request
 
 MAX_EVENT_BYTES = 4_500_000  # more than any webhook that is received, so that nothing is refused by default
@@ -38,5 +38,5 @@ class FileDestination(Destination):
     def prepare(self, batch: Sequence[Delivery], sent_at: datetime) -> Request:
         """`url` is the path of the day's first file; the transport goes on to a numbered one when it is full."""
         day = sent_at.astimezone(UTC).date().isoformat()
-        lines = b"".join(stamp(delivery.encoded, sent_at) + b"\n" for delivery in batch)
+        lines = b"".join(line + b"\n" for line in stamped(batch, sent_at))
         return Request("APPEND", str(self._folder / f"{self._file_name}-{day}.ndjson"), self._headers, lines)

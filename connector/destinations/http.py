@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
-from connector.destinations.base import Destination, Option, checked_url, encode_within, stamp
+from connector.destinations.base import Destination, Option, checked_url, encode_within, stamped
 from connector.errors import SettingsError
 from connector.model import Batch, Connection, Delivery, Event, Refused, Request
 
@@ -53,7 +53,7 @@ class HttpDestination(Destination):
         return encode_within(event.body, self._max_event_bytes, with_sent_at=True)
 
     def prepare(self, batch: Sequence[Delivery], sent_at: datetime) -> Request:
-        body = b",".join(stamp(delivery.encoded, sent_at) for delivery in batch)
+        body = b",".join(stamped(batch, sent_at))
         if not self._is_single:
             body = b"[" + body + b"]"
         headers = self._headers

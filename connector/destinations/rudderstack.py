@@ -17,7 +17,7 @@ from connector.destinations.base import (
     encode_within,
     iso_text,
     spec_fault,
-    stamp,
+    stamped,
 )
 from connector.model import Batch, Connection, Delivery, Event, Outcome, Refused, Request, Response
 
@@ -51,7 +51,7 @@ class RudderstackDestination(Destination):
         return Refused(fault) if fault else encode_within(event.body, self._max_event_bytes, with_sent_at=True)
 
     def prepare(self, batch: Sequence[Delivery], sent_at: datetime) -> Request:
-        events = b",".join(stamp(delivery.encoded, sent_at) for delivery in batch)
+        events = b",".join(stamped(batch, sent_at))
         body = b'{"batch":[' + events + b'],"sentAt":"' + iso_text(sent_at).encode() + b'"}'
         if not self._is_gzip:
             return Request("POST", self._url, self._headers, body)
