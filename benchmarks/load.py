@@ -50,14 +50,19 @@ def event_ids(prefix: int = 0) -> Iterator[str]:
         yield ulid(time.time_ns() // 1_000_000, number)
 
 
+def example() -> tuple[bytes, bytes]:
+    """The event as JSON, before and after its id."""
+    before, after = json.dumps(TEMPLATE, separators=(",", ":")).split("@" * 26)
+    return before.encode(), after.encode()
+
+
 def request_parts(path: str, headers: dict[str, str]) -> tuple[bytes, bytes]:
     """The request before and after the event's id."""
-    body = json.dumps(TEMPLATE, separators=(",", ":"))
+    before, after = example()
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines += [f"Content-Length: {len(body)}", "", ""]
-    before, after = ("\r\n".join(lines) + body).split("@" * 26)
-    return before.encode(), after.encode()
+    lines += [f"Content-Length: {len(before) + 26 + len(after)}", "", ""]
+    return "\r\n".join(lines).encode() + before, after
 
 
 @dataclass
@@ -74,6 +79,12 @@ class Result:
     def percentile(self, share: float) -> float:
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def is_whole(answer: bytes) -> bool:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    _, found, length = head.partition(b"Content-Length: ")
+    return bool(found) and len(body) >= int(length.partition(b"\r\n")[0])
 
 
 def play(
@@ -100,6 +111,7 @@ def play(
         by_descriptor[connection.fileno()] = connection
         idle.append(connection)
     begun: dict[int, tuple[float, str]] = {}
+    partial: dict[int, bytes] = {}  # answers that came in pieces
     latencies: list[float] = []
     refused = sent = 0
     started_at = time.perf_counter()
@@ -121,9 +133,13 @@ def play(
             raise RuntimeError(f"{len(begun)} requests without an answer 10 s after the end")
         for descriptor, _ in poll.poll(0.001 if rate else 0.1):
             connection = by_descriptor[descriptor]
-            answer = connection.recv(4096)
-            if not answer:
+            piece = connection.recv(4096)
+            if not piece:
                 raise RuntimeError("the server closed a connection")
+            answer = partial.pop(descriptor, b"") + piece
+            if not is_whole(answer):
+                partial[descriptor] = answer
+                continue
             due_at, event_id = begun.pop(descriptor)
             latencies.append(time.perf_counter() - due_at)
             if answer.startswith(b"HTTP/1.1 200"):
