@@ -16,7 +16,7 @@ from connector.destinations.base import Destination
 from connector.journal.base import Journal
 from connector.model import Attempt, Claimed, Delivery, NextStep, Outcome, OutcomeKind, Reader, Settlement, Verdict
 from connector.normalize import normalize
-from connector.pace import REFUSALS_TO_HOLD, REFUSING, Go, Mood, Pace, Permission, Standing
+from connector.pace import REFUSING, Go, Mood, Pace, Permission, Standing
 from connector.replay import Routes
 from connector.retry import is_to_be_halved, next_step, step
 from connector.transports.base import Transport
@@ -158,8 +158,7 @@ class DestinationWorker:
         waiting: deque[Sequence[Delivery]] = deque(
             pack(deliveries, connection.batch, self.destination.envelope_bytes())
         )
-        refused_alone = 0
-        while waiting and refused_alone < REFUSALS_TO_HOLD:
+        while waiting:
             part = waiting.popleft()
             made = attempt(self.destination, self._ports.transport, part, self._ports.clock)
             self._ports.record(made)
@@ -171,9 +170,6 @@ class DestinationWorker:
                 continue
             for delivery, outcome in zip(part, made.outcomes, strict=True):
                 outcomes[numbers[id(delivery)]] = outcome
-                refused_alone += outcome.kind in REFUSING
-            if any(outcome.kind is OutcomeKind.DELIVERED for outcome in outcomes.values()):
-                refused_alone = 0
             if not is_well and permission.go is not Go.PROBE:
                 break
         return outcomes
