@@ -59,6 +59,7 @@ class DestinationWorker:
         self._pace = pace
         self._pace_lock = threading.Lock()
         self._ports = ports
+        self._turn = 0  # which source is asked first
         self.last_delivered_at: datetime | None = None
         self.last_error_at: datetime | None = None
         self.last_error = ""
@@ -117,9 +118,12 @@ class DestinationWorker:
         return claimed
 
     def _claim(self, limit: int) -> dict[Place, Claimed]:
-        """From the present first, then, for what room is left, from replays."""
+        """From the present first, its sources taking turns; then, for what room is left, from replays."""
         claimed: dict[Place, Claimed] = {}
-        for reader in self._ports.readers():
+        readers = self._ports.readers()
+        present = [reader for reader in readers if not reader.replay]
+        self._turn = turn = (self._turn + 1) % max(1, len(present))
+        for reader in (*present[turn:], *present[:turn], *(reader for reader in readers if reader.replay)):
             if len(claimed) >= limit:
                 break
             for item in self._ports.journal.claim(reader, limit - len(claimed)):
