@@ -1,13 +1,18 @@
 """gunicorn's gevent worker, with what this service promises beside it: no connection is reset, no key is logged.
 
-A reload lets idle connections live until their keep-alive ends; a stop of the whole service closes them at once.
+A reload lets idle connections live until their keep-alive ends; a stop of the whole service closes them at once. What
+does not start any more leaves in peace what still runs.
 """
 
+import contextlib
 import logging
 import mmap
+import os
 import re
 import select
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -17,7 +22,11 @@ import gevent
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 
+from connector.errors import ConnectorError
+
 IDLE_GRACE_SECONDS = 1.0  # a connection as young as this may have its first request on the way
+BOOT_RETRY_SECONDS = 5.0
+HEARTBEAT_SECONDS = 3.0  # a worker beats every second; one silent for so long is gone, and its id may be another's
 LINGER_SECONDS = 30.0  # how long an unwanted rest of a body is swallowed, lest the close resets the answer away
 LINGER_IDLE_SECONDS = 5.0
 LINGER_PIECE_BYTES = 262_144
@@ -30,6 +39,8 @@ class ConnectorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no 
     # One byte that all processes share: the master sets it when the service stops, rather than reloads. Made when the
     # master loads this module, before it forks.
     _stop_flag = mmap.mmap(-1, 1)
+    # Set in the master at a reload: the workers that end once a new one serves.
+    predecessors: "tuple[ConnectorWorker, ...]" = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,6 +51,33 @@ class ConnectorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no 
     def announce_stop(cls) -> None:
         """Called in the master: workers told to end from now on close idle connections."""
         cls._stop_flag[0] = 1
+
+    @property
+    def is_beating(self) -> bool:
+        """Also true in other processes than its own: the heartbeat is a file."""
+        try:
+            return bool(time.monotonic() - self.tmp.last_update() < HEARTBEAT_SECONDS)
+        except (OSError, ValueError):
+            return False
+
+    # ── its life ──
+
+    def load_wsgi(self) -> None:
+        try:
+            super().load_wsgi()
+        except Exception as error:
+            if self.age <= self.cfg.workers:
+                raise  # the first ones: the service does not start at all
+            # gunicorn would stop everything; but the others, and those before a reload, still serve.
+            is_ours = isinstance(error, ConnectorError)
+            self.log.error("a new worker cannot start, the old ones go on: %s", error, exc_info=not is_ours)
+            time.sleep(BOOT_RETRY_SECONDS)
+            sys.exit(1)
+
+    def run(self) -> None:
+        if self.predecessors:
+            self.log.info("a new worker serves and tells %d old ones to end", len(self.predecessors))
+        super().run()
 
     # ── connections ──
 
@@ -65,8 +103,14 @@ class ConnectorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no 
     def notify(self) -> None:
         """gunicorn calls it every second, while it serves and while it drains."""
         super().notify()
-        if not self.alive and self._stop_flag[0]:
+        if self._stop_flag[0]:
+            self.alive = False  # one that was just starting did not hear the signal
             self._close_idle()
+        # Every second until they are gone: one that is just starting does not hear the first time.
+        for worker in self.predecessors:
+            if worker.is_beating:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker.pid, signal.SIGTERM)
 
     def _close_idle(self) -> None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ class WebProcess:
     def __init__(self) -> None:
         self._settings: Settings | None = None
         self._delivery: DeliveryProcess | None = None
+        self._retired: dict[int, ConnectorWorker] = {}  # by process id: draining since a reload
         self.refusal: str | None = None
 
     def read_settings(self) -> Settings:
@@ -42,6 +43,8 @@ class WebProcess:
             ConnectorWorker.announce_stop()
             if self._delivery is not None:
                 self._delivery.begin_stop()
+            # gunicorn waits for them now, too.
+            arbiter.WORKERS.update({pid: worker for pid, worker in self._retired.items() if worker.is_beating})
             stop(graceful)
 
         # gunicorn tells workers to end in the same way whether it reloads or stops; only here can it be seen.
@@ -53,10 +56,25 @@ class WebProcess:
 
     def on_reload(self, arbiter: Any) -> None:
         """After HUP: gunicorn.conf.py has been read again, new workers are about to start."""
+        self._retire_workers(arbiter)
         if self.refusal is not None:
             arbiter.log.error("the new settings are refused, the old ones stay in force:\n%s", self.refusal)
         elif self._delivery is not None and self._settings is not None:
             self._delivery.restart(self._settings.environment)
+
+    def _retire_workers(self, arbiter: Any) -> None:
+        """Takes the old workers off gunicorn's list; the first new one that serves tells them to end.
+
+        On the list, gunicorn would tell them at once, wait for minutes until the last idle connection has ended, heed
+        no signal meanwhile, and not replace a new worker that dies.
+        """
+        for pid, worker in list(self._retired.items()):
+            if not worker.is_beating:
+                worker.tmp.close()
+                del self._retired[pid]
+        self._retired.update(arbiter.WORKERS)
+        arbiter.WORKERS.clear()
+        ConnectorWorker.predecessors = tuple(self._retired.values())
 
     def on_exit(self, arbiter: Any) -> None:
         """All workers have ended."""
