@@ -69,6 +69,27 @@ class ReplayState:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Exceptional:
+    """A delivery of an event that is not simply done: it failed and waits, or was given up."""
+
+    type: EventType
+    action: str
+    is_dead: bool
+    attempts: int
+    at: datetime  # waiting: not before; dead: since
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """How far one reader is with one event."""
+
+    reader: Reader
+    is_passed: bool  # the cursor has passed it: every delivery that is not among the exceptions is done
+    exceptions: tuple[Exceptional, ...]
+
+
 class Journal(ABC):
     # ── receiving ──
 
@@ -134,6 +155,17 @@ class Journal(ABC):
     @abstractmethod
     def find(self, event_id: str) -> list[ReceivedEvent]:
         """The accepted events with this id, of any source, as far as they are kept."""
+
+    @abstractmethod
+    def latest(self, limit: int, source: str | None = None) -> list[ReceivedEvent]:
+        """The newest accepted events, in order of arrival; for a person who looks at what comes in."""
+
+    @abstractmethod
+    def whereabouts(self, seq: int) -> list[Whereabouts]:
+        """What each reader of the event's source has made of it; replays only where their range holds it.
+
+        A reader that was made after the event, and started after it, counts it as passed.
+        """
 
     @abstractmethod
     def count(self, since: datetime | None, until: datetime | None, source: str | None = None) -> int:

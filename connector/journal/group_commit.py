@@ -8,6 +8,7 @@ Customer.io's repeat of it is a duplicate.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import cast
 
 import gevent
@@ -53,19 +54,24 @@ class GroupCommit:
             self._wake.clear()
             while self._waiting:
                 group = self._next_group()
-                receipts = self._thread.apply(self._append, ([received for received, _ in group],))
-                if isinstance(receipts, Exception):
-                    for _, result in group:
-                        result.set_exception(receipts)
-                else:
-                    for (_, result), receipt in zip(group, receipts, strict=True):
-                        result.set(receipt)
+                outcomes = self._thread.apply(self._append, ([received for received, _ in group],))
+                for (_, result), outcome in zip(group, outcomes, strict=True):
+                    if isinstance(outcome, Exception):
+                        result.set_exception(outcome)
+                    else:
+                        result.set(outcome)
 
-    def _append(self, events: list[ReceivedEvent]) -> list[Receipt] | Exception:
+    def _append(self, events: list[ReceivedEvent]) -> Sequence[Receipt | Exception]:
+        """One outcome per event. Errors are values here: gevent prints the traceback of what a thread raises."""
         try:
             return self._journal.append(events)
+        except JournalError as error:
+            return [error] * len(events)
         except Exception as error:  # whatever it is, those who wait must hear of it
-            return error  # as a value: gevent prints the traceback of what a thread raises
+            if len(events) == 1:
+                return [error]
+            # An event that the journal chokes on must not harm its neighbours.
+            return [outcome for event in events for outcome in self._append([event])]
 
     def _next_group(self) -> list[tuple[ReceivedEvent, "AsyncResult[Receipt]"]]:
         group: list[tuple[ReceivedEvent, AsyncResult[Receipt]]] = []

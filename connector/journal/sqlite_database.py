@@ -18,6 +18,8 @@ from connector.errors import JournalError, JournalFullError
 SCHEMA = Path(__file__).with_name("sqlite_schema.sql")
 BUSY_SECONDS = 2.5  # below the 3 s after which receiving answers 503; only strangers hold SQLite's own lock that long
 CACHED_STATEMENTS = 512  # one per group size and kind of statement
+SCHEMA_VERSION = 1
+WAL_BYTES = 64 * 1024 * 1024  # the write-ahead log is cut back to this after a burst
 
 
 class SqliteDatabase:
@@ -30,7 +32,12 @@ class SqliteDatabase:
         path.parent.mkdir(parents=True, exist_ok=True)
         with self.errors_told(), self._turn(), self.reading() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-            connection.executescript("BEGIN IMMEDIATE;" + SCHEMA.read_text() + "PRAGMA user_version=1; COMMIT;")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise JournalError(f"journal {path} was written by a newer version of this program")
+            if version < SCHEMA_VERSION:  # nothing is written otherwise: it opens on a full disk, too
+                script = f"BEGIN IMMEDIATE; {SCHEMA.read_text()} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+                connection.executescript(script)
 
     @contextmanager
     def errors_told(self) -> Iterator[None]:
@@ -69,6 +76,11 @@ class SqliteDatabase:
             yield connection
             connection.execute("COMMIT")
 
+    def fold_in(self) -> None:
+        """Empties the write-ahead log into the file, so that what was erased is in neither; not while others read."""
+        with self.errors_told(), self._turn(), self.reading() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
     def size_bytes(self) -> int:
         """Bytes in use, free pages left out."""
         with self.errors_told(), self.reading() as connection:
@@ -96,6 +108,7 @@ class SqliteDatabase:
             cached_statements=CACHED_STATEMENTS,
         )
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
         connection.execute("PRAGMA cache_size=-8000")  # KiB; what a person's page or a claim needs, not the whole file
         return connection
 

@@ -5,16 +5,19 @@ An event beyond its limit loses its body; its row stays as the memory of its id 
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import takewhile
 from sqlite3 import Connection
 
 from connector.journal.sqlite_past import SqlitePast
-from connector.journal.sqlite_receiving import to_micros
+from connector.journal.sqlite_places import END, pruned_to
+from connector.journal.sqlite_reading import WHOLE_EVENT
+from connector.journal.sqlite_receiving import MAX_ROWS_PER_STATEMENT, to_micros
 from connector.model import Retention
 
 ID_MEMORY = timedelta(days=9)  # Customer.io retries for 7 days; a day on either side
 STEP_ROWS = 1000  # per transaction, so that receiving never waits long for its turn
-GONE = "the retention limit removed it before it could be delivered"
-ERASED = "its body was erased"
+REMOVED = "the retention limit removed it before it could be delivered"
+ERASED = "it was erased before it could be delivered"
 
 
 class SqliteKeeping(SqlitePast):
@@ -29,19 +32,16 @@ class SqliteKeeping(SqlitePast):
         return removed
 
     def erase(self, seqs: Sequence[int]) -> int:
-        now = to_micros(self._clock.now())
-        with self._db.writing(durable=True) as tx:
-            tx.execute("PRAGMA secure_delete = ON")
-            erased = 0
-            for seq in seqs:
-                erased += tx.execute(
-                    "UPDATE received SET body = NULL, headers = NULL WHERE seq = ? AND body IS NOT NULL",
-                    (seq,),
-                ).rowcount
-                tx.execute(
-                    "UPDATE delivery SET state = 'dead', due_at = ?, reason = ? WHERE seq = ? AND state = 'waiting'",
-                    (now, ERASED, seq),
-                )
+        erased = 0
+        for start in range(0, len(seqs), STEP_ROWS):
+            with self._claiming, self._db.writing(durable=True) as tx:
+                tx.execute("PRAGMA secure_delete = ON")
+                for seq in seqs[start : start + STEP_ROWS]:
+                    self._tell_readers(tx, seq, seq, ERASED)
+                    erased += tx.execute(
+                        "UPDATE received SET body = NULL, headers = NULL WHERE seq = ? AND body IS NOT NULL", (seq,)
+                    ).rowcount
+        self._db.fold_in()
         return erased
 
     def note_revision(self, destination: str, fingerprint: str, definition: str) -> None:
@@ -55,7 +55,8 @@ class SqliteKeeping(SqlitePast):
                 return
             tx.execute(
                 "INSERT INTO revision (destination, fingerprint, definition, since_seq, taken_up_at)"
-                " SELECT ?, ?, ?, coalesce((SELECT min(cursor) FROM reader WHERE destination = ? AND replay = ''), 0), ?",
+                " SELECT ?, ?, ?, coalesce((SELECT min(cursor) FROM reader WHERE destination = ? AND replay = ''), 0),"
+                " ?",
                 (destination, fingerprint, definition, destination, to_micros(self._clock.now())),
             )
 
@@ -71,40 +72,59 @@ class SqliteKeeping(SqlitePast):
     def _remove_oldest(self, cutoff: int | None) -> int:
         """Takes the bodies of the oldest events, received before the cutoff if there is one."""
         with self._claiming, self._db.writing() as tx:
-            (done_to,) = tx.execute("SELECT coalesce(max(seq), 0) FROM pruned").fetchone()
-            rows = tx.execute(
-                "SELECT seq, source_id, position, received_at FROM received WHERE seq > ? ORDER BY seq LIMIT ?",
+            done_to = pruned_to(tx)
+            found = tx.execute(
+                "SELECT seq, source_id, position, received_at, event_id FROM received WHERE seq > ?"
+                " ORDER BY seq LIMIT ?",
                 (done_to, STEP_ROWS),
             ).fetchall()
             claimed = {seq for claims in self._claims.values() for seq in (*claims.open_fresh, *claims.open_retries)}
-            removed = 0
-            last: dict[int, tuple[int, int]] = {}
-            for seq, source_id, position, received_at in rows:
-                if (cutoff is not None and received_at >= cutoff) or seq in claimed:
-                    break
-                self._tell_readers(tx, seq, source_id)
-                tx.execute("UPDATE received SET body = NULL, headers = NULL WHERE seq = ?", (seq,))
-                last[source_id] = (seq, position)
-                removed, done_to = removed + 1, seq
-            tx.execute("UPDATE pruned SET seq = ?", (done_to,))
-            self._move_readers(tx, last)
-        return removed
+            rows = list(takewhile(lambda row: (cutoff is None or row[3] < cutoff) and row[0] not in claimed, found))
+            if not rows:
+                return 0
+            newest = rows[-1][0]
+            self._tell_readers(tx, done_to + 1, newest, REMOVED)
+            self._take_bodies(tx, done_to + 1, newest, rows)
+            tx.execute("UPDATE pruned SET seq = ?", (newest,))
+            self._move_readers(tx, {source_id: (seq, position) for seq, source_id, position, *_ in rows})
+        return len(rows)
 
-    def _tell_readers(self, tx: Connection, seq: int, source_id: int) -> None:
-        """An event that leaves undelivered becomes a dead letter of each reader that still waits for it."""
+    def _take_bodies(
+        self, tx: Connection, first: int, last: int, rows: Sequence[tuple[int, int, int, int, str]]
+    ) -> None:
+        """Removed and entered anew without a body: rows that only shrink leave their pages half empty for ever."""
+        tx.execute("DELETE FROM received WHERE seq >= ? AND seq <= ?", (first, last))
+        for start in range(0, len(rows), MAX_ROWS_PER_STATEMENT):
+            part = rows[start : start + MAX_ROWS_PER_STATEMENT]
+            tx.execute(
+                "INSERT INTO received (seq, source_id, position, received_at, event_id) VALUES "
+                + ",".join(["(?,?,?,?,?)"] * len(part)),
+                [value for row in part for value in row],
+            )
+
+    def _tell_readers(self, tx: Connection, first: int, last: int, reason: str) -> None:
+        """What leaves undelivered becomes a dead letter of each reader that still waits for it."""
         now = to_micros(self._clock.now())
         tx.execute(
-            "UPDATE delivery SET state = 'dead', due_at = ?, reason = ? WHERE seq = ? AND state = 'waiting'",
-            (now, GONE, seq),
+            "UPDATE delivery SET state = 'dead', due_at = ?, reason = ?"
+            " WHERE seq >= ? AND seq <= ? AND state = 'waiting'",
+            (now, reason, first, last),
         )
         tx.execute(
-            "INSERT OR IGNORE INTO delivery"
-            " (reader_id, seq, event_id, type, action, state, attempts, due_at, reason)"
-            " SELECT reader.id, received.seq, event_id, 'track', '*', 'dead', 0, ?, ? FROM reader, received"
-            " WHERE received.seq = ? AND received.body IS NOT NULL AND reader.source_id = ? AND reader.cursor < received.seq"
-            " AND reader.replay = ''",
-            (now, GONE, seq, source_id),
+            "INSERT INTO delivery (reader_id, seq, event_id, type, action, state, attempts, due_at, reason)"
+            " SELECT reader.id, received.seq, event_id, 'track', ?, 'dead', 0, ?, ?"
+            " FROM received NOT INDEXED CROSS JOIN reader ON reader.source_id = received.source_id"
+            " WHERE received.seq >= ? AND received.seq <= ? AND body IS NOT NULL AND reader.cursor < received.seq"
+            " AND state = 'running' AND received.seq <= coalesce(stop_seq, ?)"
+            " AND received_at >= coalesce(since, 0) AND received_at < coalesce(until, ?) AND NOT EXISTS"
+            " (SELECT 1 FROM delivery WHERE reader_id = reader.id AND delivery.seq = received.seq)",
+            (WHOLE_EVENT, now, reason, first, last, END, END),
         )
+        for claims in self._claims.values():  # settled, but kept behind the cursor by an older one that is not
+            tx.executemany(
+                "DELETE FROM delivery WHERE reader_id = ? AND seq = ? AND type = 'track' AND action = ?",
+                [(claims.reader_id, seq, WHOLE_EVENT) for seq in claims.settled_seqs(first, last)],
+            )
 
     def _move_readers(self, tx: Connection, last: dict[int, tuple[int, int]]) -> None:
         for source_id, (seq, position) in last.items():
@@ -113,7 +133,7 @@ class SqliteKeeping(SqlitePast):
                 (seq, position, source_id, seq),
             )
             for claims in self._claims.values():
-                if claims.source_id == source_id and claims.stop_seq is None and claims.cursor < seq:
+                if claims.source_id == source_id and not claims.is_replay and claims.cursor < seq:
                     claims.cursor, claims.position = seq, position
                     claims.read_to = max(claims.read_to, seq)
                     claims.returned = [waiting for waiting in claims.returned if waiting > seq]

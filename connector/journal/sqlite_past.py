@@ -1,15 +1,16 @@
 """The journal's past on SQLite: scan, find, replays, and the dead letters that a person deals with."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from sqlite3 import Connection
 
-from connector.journal.base import DeadLetter, ReplayState
+from connector.journal.base import DeadLetter, Exceptional, ReplayState, Whereabouts
+from connector.journal.sqlite_places import END, last_seq, pruned_to, seq_before, seq_until
 from connector.journal.sqlite_reading import SqliteReading
 from connector.journal.sqlite_receiving import from_micros, headers_of, to_micros
 from connector.model import EventType, Reader, ReceivedEvent
 
 SCAN_ROWS = 500  # per read transaction: a long one would keep the write-ahead log from being folded in
-DISORDER = timedelta(minutes=1)  # how far the order of receive times may differ from the order of arrival
 REPLAY_COLUMNS = "replay, destination, name, since, until, filter, state, total, passed, created_at"
 
 
@@ -22,15 +23,16 @@ class SqlitePast(SqliteReading):
         after_seq: int = 0,
     ) -> Iterator[ReceivedEvent]:
         first, last = _micros_range(since, until)
-        if since is not None:
-            after_seq = max(after_seq, self._seq_before(since - DISORDER))
+        with self._db.errors_told(), self._db.reading() as connection:
+            start, stop = _places(connection, first, last)
+        after_seq = max(after_seq, start)
         while True:
             with self._db.errors_told(), self._db.reading() as connection:
                 rows = connection.execute(
-                    "SELECT seq, name, event_id, body, received_at, headers FROM received"
-                    " JOIN source ON source.id = source_id WHERE seq > ? AND (? IS NULL OR name = ?)"
-                    " AND received_at >= ? AND received_at < ? AND body IS NOT NULL ORDER BY seq LIMIT ?",
-                    (after_seq, source, source, first, last, SCAN_ROWS),
+                    "SELECT seq, (SELECT name FROM source WHERE id = source_id), event_id, body, received_at, headers"
+                    f" FROM received {_of_source(source)} seq > ? AND seq <= ? AND received_at >= ? AND received_at < ? AND body IS NOT NULL"
+                    " ORDER BY seq LIMIT ?",
+                    (source, after_seq, stop, first, last, SCAN_ROWS),
                 ).fetchall()
             for seq, name, event_id, body, received_at, headers in rows:
                 yield ReceivedEvent(name, event_id, body, from_micros(received_at), headers_of(headers), seq)
@@ -48,6 +50,46 @@ class SqlitePast(SqliteReading):
         return [
             ReceivedEvent(name, found, body, from_micros(received_at), headers_of(headers), seq)
             for name, found, body, received_at, headers, seq in rows
+        ]
+
+    def latest(self, limit: int, source: str | None = None) -> list[ReceivedEvent]:
+        with self._db.errors_told(), self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT (SELECT name FROM source WHERE id = source_id), event_id, body, received_at, headers, seq"
+                f" FROM received {_of_source(source)} seq > ? AND body IS NOT NULL ORDER BY seq DESC LIMIT ?",
+                (source, pruned_to(connection), limit),
+            ).fetchall()
+        return [
+            ReceivedEvent(name, event_id, body, from_micros(received_at), headers_of(headers), seq)
+            for name, event_id, body, received_at, headers, seq in reversed(rows)
+        ]
+
+    def whereabouts(self, seq: int) -> list[Whereabouts]:
+        with self._db.errors_told(), self._db.reading() as connection:
+            readers = connection.execute(
+                "SELECT reader.id, destination, name, replay, cursor FROM received"
+                " JOIN reader ON reader.source_id = received.source_id JOIN source ON source.id = reader.source_id"
+                " WHERE seq = ? AND (replay = '' OR (seq <= stop_seq AND (since IS NULL OR received_at >= since)"
+                " AND (until IS NULL OR received_at < until) AND (state <> 'cancelled' OR cursor >= seq)))"
+                " ORDER BY reader.id",
+                (seq,),
+            ).fetchall()
+            deliveries = connection.execute(
+                "SELECT reader_id, type, action, state, attempts, due_at, reason FROM delivery WHERE seq = ?"
+                " ORDER BY id",
+                (seq,),
+            ).fetchall()
+        return [
+            Whereabouts(
+                Reader(*reader),
+                cursor >= seq,
+                tuple(
+                    Exceptional(EventType(kind), action, state == "dead", attempts, from_micros(at), reason)
+                    for owner, kind, action, state, attempts, at, reason in deliveries
+                    if owner == reader_id
+                ),
+            )
+            for reader_id, *reader, cursor in readers
         ]
 
     def count(self, since: datetime | None, until: datetime | None, source: str | None = None) -> int:
@@ -73,10 +115,10 @@ class SqlitePast(SqliteReading):
         self._know_sources(sources)
         first, last = _micros_range(since, until)
         totals = [self.count(since, until, source) for source in sources]
-        start = self._seq_before(since - DISORDER) if since else 0
         created: list[str] = []
         with self._db.writing() as tx:
-            (stop,) = tx.execute("SELECT coalesce(max(seq), 0) FROM received").fetchone()
+            start, stop = _places(tx, first, last)
+            stop = min(stop, last_seq(tx))
             for source, total in zip(sources, totals, strict=True):
                 (number,) = tx.execute("SELECT coalesce(max(id), 0) + 1 FROM reader").fetchone()
                 created.append(f"replay-{number}")
@@ -110,7 +152,7 @@ class SqlitePast(SqliteReading):
                 destination,
                 source,
                 from_micros(since) if since else None,
-                from_micros(until) if until < _END else None,
+                from_micros(until) if until < END else None,
                 where,
                 state,
                 total,
@@ -123,8 +165,8 @@ class SqlitePast(SqliteReading):
     def cancel_replay(self, replay_id: str) -> bool:
         with self._db.writing() as tx:
             row = tx.execute(
-                "UPDATE reader SET state = 'cancelled' WHERE replay = ? AND replay <> '' AND state = 'running'"
-                " RETURNING id",
+                "UPDATE reader SET state = 'cancelled', stop_seq = cursor WHERE replay = ? AND replay <> ''"
+                " AND state = 'running' RETURNING id",
                 (replay_id,),
             ).fetchone()
             if row is not None:
@@ -135,13 +177,22 @@ class SqlitePast(SqliteReading):
 
     def dead_letters(self, destination: str | None = None, limit: int = 100, after_id: int = 0) -> list[DeadLetter]:
         with self._db.errors_told(), self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT delivery.id, destination, name, replay, seq, event_id, type, action, attempts, reason, due_at"
-                " FROM delivery JOIN reader ON reader.id = reader_id JOIN source ON source.id = source_id"
-                " WHERE delivery.state = 'dead' AND delivery.id > ? AND (? IS NULL OR destination = ?)"
-                " ORDER BY delivery.id LIMIT ?",
-                (after_id, destination, destination, limit),
+            readers = connection.execute(
+                "SELECT reader.id FROM reader WHERE dead > 0 AND (? IS NULL OR destination = ?)",
+                (destination, destination),
             ).fetchall()
+            found = [
+                row  # each reader's oldest by its index, then the oldest of these
+                for reader_id in readers
+                for row in connection.execute(
+                    "SELECT delivery.id, destination, name, replay, seq, event_id, type, action, attempts, reason,"
+                    " due_at FROM delivery INDEXED BY delivery_dead CROSS JOIN reader ON reader.id = reader_id"
+                    " CROSS JOIN source ON source.id = source_id"
+                    " WHERE reader_id = ? AND delivery.state = 'dead' AND delivery.id > ? ORDER BY delivery.id LIMIT ?",
+                    (*reader_id, after_id, limit),
+                ).fetchall()
+            ]
+            rows = sorted(found)[:limit]
         return [
             DeadLetter(
                 number,
@@ -170,7 +221,7 @@ class SqlitePast(SqliteReading):
                 ).fetchone()
                 if row is not None:
                     retried += 1
-                    tx.execute("UPDATE reader SET state = 'running' WHERE id = ?", row)  # a replay may be done by now
+                    self._wake_replay(tx, *row)
         return retried
 
     def drop_dead(self, ids: Sequence[int]) -> int:
@@ -179,19 +230,27 @@ class SqlitePast(SqliteReading):
                 tx.execute("DELETE FROM delivery WHERE id = ? AND state = 'dead'", (number,)).rowcount for number in ids
             )
 
-    def _seq_before(self, moment: datetime) -> int:
-        with self._db.errors_told(), self._db.reading() as connection:
-            row = connection.execute(
-                "SELECT seq - 1 FROM received WHERE received_at >= ? ORDER BY received_at LIMIT 1",
-                (to_micros(moment),),
-            ).fetchone()
-            if row is None:
-                row = connection.execute("SELECT coalesce(max(seq), 0) FROM received").fetchone()
-        return int(row[0])
-
-
-_END = 2**62  # later than any moment
+    def _wake_replay(self, tx: Connection, reader_id: int) -> None:
+        """One that is over works again on its dead letters; a cancelled one sends nothing else of its range."""
+        tx.execute(
+            "UPDATE reader SET state = 'running', total = CASE state WHEN 'cancelled' THEN passed ELSE total END"
+            " WHERE id = ? AND state <> 'running'",
+            (reader_id,),
+        )
 
 
 def _micros_range(since: datetime | None, until: datetime | None) -> tuple[int, int]:
-    return (to_micros(since) if since else 0, to_micros(until) if until else _END)
+    return (to_micros(since) if since else 0, to_micros(until) if until else END)
+
+
+def _of_source(source: str | None) -> str:
+    """The beginning of a condition, with one parameter, that walks along the order of arrival and nothing else."""
+    if source is None:
+        return "NOT INDEXED WHERE ? IS NULL AND"
+    return "INDEXED BY received_in_order WHERE source_id = (SELECT id FROM source WHERE name = ?) AND"
+
+
+def _places(connection: Connection, first: int, last: int) -> tuple[int, int]:
+    """Between which places the events received from `first` on and before `last` lie, as far as they have bodies."""
+    start = max(pruned_to(connection), seq_before(connection, first) if first else 0)
+    return start, END if last == END else seq_until(connection, last)

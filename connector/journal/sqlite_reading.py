@@ -1,29 +1,24 @@
-"""The delivering half of the journal on SQLite: leases, claim, settle, backlog.
+"""The delivering half of the journal on SQLite: claim, settle, backlog.
 
-A worker's claims live in memory. What is on disk is the cursor, which stays below everything unsettled, and the
-exceptions; so a crash between any two steps repeats work and skips none:
+What is on disk is the cursor, which stays below everything unsettled, and the exceptions; so a crash between any two
+steps repeats work and skips none:
 
     claim ─ crash → the cursor has not moved: claimed again
     send  ─ crash → the same; the destination sees the same messageId twice
     settle ─ crash → the transaction is whole or absent
 """
 
-import fcntl
 import heapq
-import os
-import threading
-import uuid
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from sqlite3 import Connection
 from typing import Any
 
-from connector.clock import Clock
+from connector.errors import JournalError
 from connector.journal.base import Backlog
-from connector.journal.sqlite_database import SqliteDatabase
-from connector.journal.sqlite_receiving import SqliteReceiving, from_micros, headers_of, to_micros
+from connector.journal.sqlite_leases import Claims, SqliteLeases
+from connector.journal.sqlite_places import END, last_seq, position_at, pruned_to, seq_before
+from connector.journal.sqlite_receiving import from_micros, headers_of, to_micros
 from connector.model import (
     Claimed,
     EventType,
@@ -36,40 +31,14 @@ from connector.model import (
 )
 
 CURSOR_STRIDE = 10_000  # events of other sources that a cursor may lag behind before passing them is written down
+WHOLE_EVENT = "*"  # the action of a dead letter that stands for all that the actions would have made of an event
+GONE = "the retention limit or an erasure removed it before it could be delivered"
 Row = tuple[int, int, int, str, str | None, bytes]
 RECEIVED_COLUMNS = "seq, position, received_at, event_id, headers, body"
 
 
-@dataclass(slots=True)
-class Claims:
-    """What this journal object has handed out for one reader, and how far it has read."""
-
-    reader_id: int
-    source_id: int
-    cursor: int  # as on disk
-    position: int
-    read_to: int  # fresh events up to here were handed out, or are other sources'
-    lease_until: datetime
-    stop_seq: int | None = None
-    since: int | None = None
-    until: int | None = None
-    passed: int = 0  # fresh events settled since the last write
-    fresh: deque[tuple[int, int]] = field(default_factory=deque)  # (seq, position) handed out, in order
-    open_fresh: dict[int, datetime] = field(default_factory=dict)  # seq → end of the lease
-    open_retries: dict[int, datetime] = field(default_factory=dict)
-    returned: list[int] = field(default_factory=list)  # heap of fresh seqs to hand out again
-
-
-class SqliteReading(SqliteReceiving):
-    """Claims of this object, safe for several threads of a process that gevent has not patched."""
-
-    def __init__(self, database: SqliteDatabase, clock: Clock, reserve_bytes: int, lease_seconds: float) -> None:
-        super().__init__(database, clock, reserve_bytes)
-        self._lease = timedelta(seconds=lease_seconds)
-        self._owner = uuid.uuid4().hex
-        self._alive_descriptor: int | None = None
-        self._claims: dict[Reader, Claims] = {}
-        self._claiming = threading.RLock()
+class SqliteReading(SqliteLeases):
+    """Safe for several threads of a process that gevent has not patched: they share this object's claims."""
 
     def add_reader(self, reader: Reader, start: str | datetime) -> None:
         self._know_sources([reader.source])
@@ -82,12 +51,12 @@ class SqliteReading(SqliteReceiving):
             if known:
                 return
             if start == "now":
-                (cursor,) = tx.execute("SELECT coalesce(max(seq), 0) FROM received").fetchone()
-                position = self._position(tx, source_id)
+                cursor = last_seq(tx)
             elif start == "beginning":
-                cursor, position = 0, 0
+                cursor = pruned_to(tx)
             else:
-                cursor, position = self._place_before(tx, source_id, _moment(start))
+                cursor = seq_before(tx, _moment(start))
+            position = position_at(tx, source_id, cursor)
             tx.execute(
                 "INSERT INTO reader (destination, source_id, replay, cursor, position, created_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
@@ -112,33 +81,23 @@ class SqliteReading(SqliteReceiving):
     def backlog(self, reader: Reader) -> Backlog:
         with self._db.errors_told(), self._db.reading() as connection:
             row = connection.execute(
-                "SELECT reader.id, source_id, cursor, reader.position, source.position, replay, total, passed, since,"
-                " stop_seq FROM reader JOIN source ON source.id = source_id"
+                "SELECT source_id, cursor, reader.position, source.position, replay, total, passed, since, stop_seq,"
+                " retrying, dead FROM reader JOIN source ON source.id = source_id"
                 " WHERE destination = ? AND name = ? AND replay = ?",
                 (reader.destination, reader.source, reader.replay),
             ).fetchone()
             if row is None:
                 return Backlog(0, 0, 0, None)
-            reader_id, source_id, cursor, position, last, replay, total, passed, since, stop_seq = row
+            source_id, cursor, position, last, replay, total, passed, since, stop_seq, retrying, dead = row
             waiting = max(0, total - passed) if replay else max(0, last - position)
             oldest = None
             if waiting:
                 oldest = connection.execute(
-                    "SELECT received_at FROM received WHERE seq > ? AND source_id = ? AND body IS NOT NULL"
-                    " AND received_at >= ? AND seq <= ? ORDER BY seq LIMIT 1",
-                    (cursor, source_id, since or 0, stop_seq or 2**62),
+                    "SELECT received_at FROM received INDEXED BY received_in_order WHERE source_id = ?"
+                    " AND seq > ? AND seq <= ? AND received_at >= ? AND body IS NOT NULL ORDER BY seq LIMIT 1",
+                    (source_id, cursor, stop_seq or END, since or 0),
                 ).fetchone()
-            counts = dict(
-                connection.execute(
-                    "SELECT state, count(*) FROM delivery WHERE reader_id = ? GROUP BY state", (reader_id,)
-                ).fetchall()
-            )
-        return Backlog(
-            waiting if oldest else 0,
-            counts.get("waiting", 0),
-            counts.get("dead", 0),
-            from_micros(oldest[0]) if oldest else None,
-        )
+        return Backlog(waiting if oldest else 0, retrying, dead, from_micros(oldest[0]) if oldest else None)
 
     # ── claim ──
 
@@ -149,26 +108,41 @@ class SqliteReading(SqliteReceiving):
                 return []
             now = self._clock.now()
             self._take_back_expired(claims, now)
-            with self._db.errors_told(), self._db.reading() as connection:
-                claimed = self._claim_retries(connection, reader, claims, now, limit)
-                if len(claimed) < limit:
-                    claimed += self._claim_returned(connection, reader, claims, now, limit - len(claimed))
-                if len(claimed) < limit:
-                    claimed += self._claim_fresh(connection, reader, claims, now, limit - len(claimed))
+            claimed: list[Claimed] = []
+            try:
+                with self._db.errors_told(), self._db.reading() as connection:
+                    if claims.is_replay and not self._is_running(connection, claims):
+                        del self._claims[reader]
+                        return []
+                    self._claim_retries(connection, reader, claims, now, limit, claimed)
+                    self._claim_returned(connection, reader, claims, now, limit, claimed)
+                    self._claim_fresh(connection, reader, claims, now, limit, claimed)
+            except JournalError:
+                self._put_back(claims, claimed)  # else it would be hidden until the lease ends
+                raise
             if not claimed:
                 self._note_idle(reader, claims)
             return claimed
 
+    def _is_running(self, connection: Connection, claims: Claims) -> bool:
+        (state,) = connection.execute("SELECT state FROM reader WHERE id = ?", (claims.reader_id,)).fetchone()
+        return bool(state == "running")
+
     def _claim_retries(
-        self, connection: Connection, reader: Reader, claims: Claims, now: datetime, limit: int
-    ) -> list[Claimed]:
-        rows = connection.execute(
-            "SELECT seq FROM delivery WHERE reader_id = ? AND state = 'waiting' AND due_at <= ?"
-            " ORDER BY due_at LIMIT ?",
+        self,
+        connection: Connection,
+        reader: Reader,
+        claims: Claims,
+        now: datetime,
+        limit: int,
+        claimed: list[Claimed],
+    ) -> None:
+        found = connection.execute(
+            "SELECT DISTINCT seq FROM delivery INDEXED BY delivery_by_due"
+            " WHERE reader_id = ? AND state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?",
             (claims.reader_id, to_micros(now), limit + len(claims.open_retries)),
         ).fetchall()
-        seqs = sorted({seq for (seq,) in rows if seq not in claims.open_retries})[:limit]
-        claimed = []
+        seqs = [seq for (seq,) in found if seq not in claims.open_retries][:limit]
         for row in self._rows(connection, seqs):
             deliveries = connection.execute(
                 "SELECT type, action, attempts FROM delivery"
@@ -178,41 +152,63 @@ class SqliteReading(SqliteReceiving):
             open_deliveries = tuple(OpenDelivery(EventType(kind), *rest) for kind, *rest in deliveries)
             claims.open_retries[row[0]] = now + self._lease
             claimed.append(Claimed(_received(reader, row), open_deliveries))
-        return claimed
 
     def _claim_returned(
-        self, connection: Connection, reader: Reader, claims: Claims, now: datetime, limit: int
-    ) -> list[Claimed]:
-        seqs = [heapq.heappop(claims.returned) for _ in range(min(limit, len(claims.returned)))]
-        rows = {row[0]: row for row in self._rows(connection, seqs)}
-        claimed = []
-        for seq in seqs:
-            if seq in rows:
+        self,
+        connection: Connection,
+        reader: Reader,
+        claims: Claims,
+        now: datetime,
+        limit: int,
+        claimed: list[Claimed],
+    ) -> None:
+        while claims.returned and len(claimed) < limit:
+            rows = self._rows(connection, [claims.returned[0]])
+            seq = heapq.heappop(claims.returned)  # after it was read: an error must not lose it
+            for row in rows:
                 claims.open_fresh[seq] = now + self._lease
-                claimed.append(Claimed(_received(reader, rows[seq])))
-        return claimed
+                claimed.append(Claimed(_received(reader, row)))
 
     def _claim_fresh(
-        self, connection: Connection, reader: Reader, claims: Claims, now: datetime, limit: int
-    ) -> list[Claimed]:
+        self,
+        connection: Connection,
+        reader: Reader,
+        claims: Claims,
+        now: datetime,
+        limit: int,
+        claimed: list[Claimed],
+    ) -> None:
+        while len(claimed) < limit and (rows := self._next_rows(connection, claims, limit - len(claimed))):
+            for row in rows:
+                seq, position, *_ = row
+                claims.fresh.append((seq, position))
+                if seq not in claims.settled_before:
+                    claims.open_fresh[seq] = now + self._lease
+                    claimed.append(Claimed(_received(reader, row)))
+
+    def _next_rows(self, connection: Connection, claims: Claims, limit: int) -> list[Row]:
         connection.execute("BEGIN")  # both statements see the same last event
-        (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM received").fetchone()
+        last = last_seq(connection)
         stop = last if claims.stop_seq is None else min(last, claims.stop_seq)
         if stop <= claims.read_to:
             connection.execute("COMMIT")
             return []
-        rows = connection.execute(
-            f"SELECT {RECEIVED_COLUMNS} FROM received WHERE seq > ? AND seq <= ? AND source_id = ?"
-            " AND body IS NOT NULL AND received_at >= ? AND received_at < ? ORDER BY seq LIMIT ?",
-            (claims.read_to, stop, claims.source_id, claims.since or 0, claims.until or 2**62, limit),
+        rows: list[Row] = connection.execute(
+            f"SELECT {RECEIVED_COLUMNS} FROM received INDEXED BY received_in_order WHERE source_id = ? AND seq > ?"
+            " AND seq <= ? AND received_at >= ? AND received_at < ? AND body IS NOT NULL ORDER BY seq LIMIT ?",
+            (claims.source_id, claims.read_to, stop, claims.since or 0, claims.until or END, limit),
         ).fetchall()
         connection.execute("COMMIT")
-        until = now + self._lease
-        for seq, position, *_ in rows:
-            claims.open_fresh[seq] = until
-            claims.fresh.append((seq, position))
         claims.read_to = rows[-1][0] if len(rows) == limit else stop
-        return [Claimed(_received(reader, row)) for row in rows]
+        return rows
+
+    def _put_back(self, claims: Claims, claimed: list[Claimed]) -> None:
+        for item in claimed:
+            seq = item.received.seq
+            if item.open is not None:
+                claims.open_retries.pop(seq, None)
+            elif claims.open_fresh.pop(seq, None) is not None:
+                heapq.heappush(claims.returned, seq)
 
     def _rows(self, connection: Connection, seqs: list[int]) -> list[Row]:
         if not seqs:
@@ -231,66 +227,6 @@ class SqliteReading(SqliteReceiving):
         for seq in [seq for seq, until in claims.open_retries.items() if until <= now]:
             del claims.open_retries[seq]
 
-    # ── leases ──
-
-    def _leased(self, reader: Reader) -> Claims | None:
-        """This object's claims on the reader, leased for long enough; None when another holds it or it is gone."""
-        now = self._clock.now()
-        claims = self._claims.get(reader)
-        if claims is not None and claims.lease_until - now > self._lease / 2:
-            return claims
-        others_are_dead = self._show_life()
-        with self._db.writing() as tx:
-            row = tx.execute(
-                "SELECT reader.id, source_id, cursor, reader.position, stop_seq, since, until, lease_owner, lease_until"
-                " FROM reader JOIN source ON source.id = source_id"
-                " WHERE destination = ? AND name = ? AND replay = ? AND state = 'running'",
-                (reader.destination, reader.source, reader.replay),
-            ).fetchone()
-            if row is None:
-                self._claims.pop(reader, None)
-                return None
-            reader_id, source_id, cursor, position, stop_seq, since, until, owner, lease_until = row
-            is_held = owner not in (None, self._owner) and lease_until > to_micros(now)
-            if is_held and not others_are_dead:
-                self._claims.pop(reader, None)
-                return None
-            tx.execute(
-                "UPDATE reader SET lease_owner = ?, lease_until = ? WHERE id = ?",
-                (self._owner, to_micros(now + self._lease), reader_id),
-            )
-        if claims is None or owner != self._owner:
-            claims = Claims(reader_id, source_id, cursor, position, cursor, now, stop_seq, since, until)
-            self._claims[reader] = claims
-        claims.lease_until = now + self._lease
-        return claims
-
-    def _show_life(self) -> bool:
-        """Holds a lock that the kernel lets go when this process dies. True: we have it, so other owners are dead."""
-        if self._alive_descriptor is None:
-            descriptor = os.open(
-                self._db.path.with_name(self._db.path.name + ".deliver-lock"),
-                os.O_CREAT | os.O_RDWR | os.O_CLOEXEC,
-                0o600,
-            )
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                return False
-            self._alive_descriptor = descriptor
-        return True
-
-    def _give_up_leases(self) -> None:
-        with self._claiming:
-            if self._claims:
-                with self._db.writing() as tx:
-                    tx.execute("UPDATE reader SET lease_owner = NULL WHERE lease_owner = ?", (self._owner,))
-                self._claims.clear()
-            if self._alive_descriptor is not None:
-                os.close(self._alive_descriptor)
-                self._alive_descriptor = None
-
     # ── settle ──
 
     def settle(self, reader: Reader, settlements: Iterable[Settlement]) -> None:
@@ -299,28 +235,33 @@ class SqliteReading(SqliteReceiving):
             if claims is None:
                 return
             with self._db.writing() as tx:
-                (owner, state) = tx.execute(
-                    "SELECT lease_owner, state FROM reader WHERE id = ?", (claims.reader_id,)
+                owner, state, dead = tx.execute(
+                    "SELECT lease_owner, state, dead FROM reader WHERE id = ?", (claims.reader_id,)
                 ).fetchone()
                 if owner != self._owner or state == "cancelled":
-                    self._claims.pop(reader)
+                    del self._claims[reader]
                     return
                 settled = [done for done in settlements if self._settle_event(tx, claims, done)]
+                if dead:
+                    self._forgive_gone(tx, claims, settled)
                 cursor, position, passed = self._cursor_after(claims, settled)
-                tx.execute(
-                    "UPDATE reader SET cursor = ?, position = ?, passed = passed + ? WHERE id = ?",
-                    (cursor, position, passed, claims.reader_id),
-                )
+                self._write_cursor(tx, claims, cursor, position, passed)
             self._forget(claims, settled, cursor, position)
 
     def _settle_event(self, tx: Connection, claims: Claims, settlement: Settlement) -> bool:
-        """Writes what is left open of one event; False when it was not claimed (settled before, or the lease ran out)."""
+        """Writes what is left open of one event; False when it was not claimed, or no longer is."""
         seq = settlement.seq
         is_fresh = seq in claims.open_fresh
         if not is_fresh and seq not in claims.open_retries:
             return False
         if is_fresh and _is_released(settlement):
             return True
+        if not is_fresh and not settlement.steps:  # filtered meanwhile: the actions that failed are no more
+            claimed_at = claims.open_retries[seq] - self._lease
+            tx.execute(
+                "DELETE FROM delivery WHERE reader_id = ? AND seq = ? AND state = 'waiting' AND due_at <= ?",
+                (claims.reader_id, seq, to_micros(claimed_at)),
+            )
         for step in settlement.steps:
             if step.verdict is Verdict.DONE:
                 if not is_fresh:
@@ -337,23 +278,47 @@ class SqliteReading(SqliteReceiving):
 
     def _write_delivery(self, tx: Connection, claims: Claims, seq: int, step: NextStep) -> None:
         now = self._clock.now()
-        is_dead = step.verdict is Verdict.DEAD
+        found = tx.execute("SELECT event_id, body IS NOT NULL FROM received WHERE seq = ?", (seq,)).fetchone()
+        event_id, is_kept = found or ("", False)
+        state, due_at, reason = "waiting", step.at or now, step.reason
+        if step.verdict is Verdict.DEAD:
+            state, due_at = "dead", now
+        elif not is_kept:  # there is nothing left that could be sent again
+            state, due_at, reason = "dead", now, GONE
         tx.execute(
             "INSERT INTO delivery (reader_id, seq, event_id, type, action, state, attempts, due_at, reason)"
-            " VALUES (?, ?, coalesce((SELECT event_id FROM received WHERE seq = ?), ''), ?, ?, ?, ?, ?, ?)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (reader_id, seq, type, action) DO UPDATE SET state = excluded.state,"
             " attempts = excluded.attempts, due_at = excluded.due_at, reason = excluded.reason",
             (
                 claims.reader_id,
                 seq,
-                seq,
+                event_id,
                 step.type,
                 step.action,
-                "dead" if is_dead else "waiting",
+                state,
                 step.attempts,
-                to_micros(now if is_dead else step.at or now),
-                step.reason,
+                to_micros(due_at),
+                reason,
             ),
+        )
+
+    def _forgive_gone(self, tx: Connection, claims: Claims, settled: list[Settlement]) -> None:
+        """Retention or an erasure made dead letters of these while they were on their way; now it is known better."""
+        tx.executemany(
+            "DELETE FROM delivery WHERE reader_id = ? AND seq = ? AND type = 'track' AND action = ?",
+            [
+                (claims.reader_id, item.seq, WHOLE_EVENT)
+                for item in settled
+                if item.seq in claims.open_fresh and not _is_released(item)
+            ],
+        )
+
+    def _write_cursor(self, tx: Connection, claims: Claims, cursor: int, position: int, passed: int) -> None:
+        """Never backwards: retention may have moved it from another process."""
+        tx.execute(
+            "UPDATE reader SET cursor = max(cursor, ?), position = max(position, ?), passed = passed + ? WHERE id = ?",
+            (cursor, position, passed, claims.reader_id),
         )
 
     def _cursor_after(self, claims: Claims, settled: list[Settlement]) -> tuple[int, int, int]:
@@ -381,33 +346,32 @@ class SqliteReading(SqliteReceiving):
 
     def _note_idle(self, reader: Reader, claims: Claims) -> None:
         """Nothing to do: passes other sources' events now and then, and ends a replay that has read its range."""
-        if claims.fresh or claims.returned or claims.open_retries:
+        if claims.open_fresh or claims.returned or claims.open_retries:
             return
         has_read_all = claims.stop_seq is not None and claims.read_to >= claims.stop_seq
-        if not has_read_all and claims.read_to - claims.cursor < CURSOR_STRIDE:
+        if not (has_read_all or claims.fresh or claims.read_to - claims.cursor >= CURSOR_STRIDE):
+            return
+        if has_read_all and claims.cursor == claims.read_to and self._has_retries(claims):
             return
         with self._db.writing() as tx:
-            tx.execute("UPDATE reader SET cursor = ? WHERE id = ?", (claims.read_to, claims.reader_id))
-            claims.cursor = claims.read_to
-            if has_read_all:
+            cursor, position, passed = self._cursor_after(claims, [])
+            self._write_cursor(tx, claims, cursor, position, passed)
+            is_done = has_read_all and bool(
                 tx.execute(
-                    "UPDATE reader SET state = 'done', passed = total, lease_owner = NULL WHERE id = ? AND NOT EXISTS"
-                    " (SELECT 1 FROM delivery WHERE reader_id = reader.id AND delivery.state = 'waiting')",
+                    "UPDATE reader SET state = 'done', passed = total, lease_owner = NULL"
+                    " WHERE id = ? AND state = 'running' AND retrying = 0",
                     (claims.reader_id,),
-                )
-                if tx.execute("SELECT changes()").fetchone() == (1,):
-                    self._claims.pop(reader)
+                ).rowcount
+            )
+        self._forget(claims, [], cursor, position)
+        if is_done:
+            del self._claims[reader]
 
-    def _place_before(self, connection: Connection, source_id: int, moment: int) -> tuple[int, int]:
-        """(seq, position) just before the source's first event received at or after the moment."""
-        row = connection.execute(
-            "SELECT seq, position FROM received WHERE received_at >= ? AND source_id = ? ORDER BY received_at LIMIT 1",
-            (moment, source_id),
-        ).fetchone()
-        if row is not None:
-            return row[0] - 1, row[1] - 1
-        (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM received").fetchone()
-        return last, self._position(connection, source_id)
+    def _has_retries(self, claims: Claims) -> bool:
+        with self._db.errors_told(), self._db.reading() as connection:
+            query = "SELECT retrying > 0 FROM reader WHERE id = ?"
+            (answer,) = connection.execute(query, (claims.reader_id,)).fetchone()
+        return bool(answer)
 
 
 def _is_released(settlement: Settlement) -> bool:

@@ -71,7 +71,7 @@ class SqliteReceiving(Journal):
     def check_writable(self) -> None:
         self._check_room()
         with self._db.writing(durable=True) as tx:
-            tx.execute("UPDATE source SET position = position WHERE id = 0")
+            tx.execute("UPDATE pruned SET seq = seq")  # changes nothing, and is written all the same
 
     def quarantined(self, source: str | None = None, limit: int = 100, after_id: int = 0) -> list[Quarantined]:
         with self._db.errors_told(), self._db.reading() as connection:
@@ -174,8 +174,8 @@ class SqliteReceiving(Journal):
         return known
 
     def _note_proofs(self, tx: Connection, received: Sequence[ReceivedEvent]) -> set[tuple[int, str]]:
-        """Remembers the keys that proved something in this group; returns all proven ones when anything depends on it."""
-        for source, proof in {(event.source, event.proof) for event in received if event.proof and event.unproven_keys}:
+        """Remembers the keys that proved something in this group; returns all proven ones if anything depends on it."""
+        for source, proof in {(event.source, event.proof) for event in received if event.proof}:
             tx.execute(
                 "INSERT OR IGNORE INTO proven_key (source_id, fingerprint, proven_at) VALUES (?, ?, ?)",
                 (self._source_ids[source], proof, to_micros(self._clock.now())),
@@ -200,6 +200,8 @@ class SqliteReceiving(Journal):
 
     def _quarantine(self, tx: Connection, source_id: int, event: ReceivedEvent, reason: str) -> None:
         sha256 = hashlib.sha256(event.body).hexdigest()
+        if self._count_repeat(tx, source_id, sha256, reason):
+            return
         size = len(event.body)
         count, kept_bytes, hashes = tx.execute(
             "SELECT quarantine_count, quarantine_bytes, quarantine_hashes FROM source WHERE id = ?",
@@ -210,10 +212,11 @@ class SqliteReceiving(Journal):
             body = None
             if hashes >= QUARANTINE_HASHES:
                 sha256, reason = OVERFLOW_SHA256, "more than quarantine has room for"
-        (times,) = tx.execute(
+                if self._count_repeat(tx, source_id, sha256, reason):
+                    return
+        tx.execute(
             "INSERT INTO quarantine (source_id, sha256, reason, event_id, received_at, size, count, headers, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)"
-            " ON CONFLICT (source_id, sha256, reason) DO UPDATE SET count = count + 1 RETURNING count",
+            " VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)",
             (
                 source_id,
                 sha256,
@@ -224,9 +227,17 @@ class SqliteReceiving(Journal):
                 headers_text(event.headers),
                 body,
             ),
-        ).fetchone()
-        if times == 1:
-            self._count_quarantined(tx, source_id, body, +1)
+        )
+        self._count_quarantined(tx, source_id, body, +1)
+
+    def _count_repeat(self, tx: Connection, source_id: int, sha256: str, reason: str) -> bool:
+        """Whether these very bytes are in quarantine already; if so they are counted there."""
+        return bool(
+            tx.execute(
+                "UPDATE quarantine SET count = count + 1 WHERE source_id = ? AND sha256 = ? AND reason = ?",
+                (source_id, sha256, reason),
+            ).rowcount
+        )
 
     def _drop_quarantined(self, tx: Connection, number: int) -> int:
         row = tx.execute("DELETE FROM quarantine WHERE id = ? RETURNING source_id, body", (number,)).fetchone()

@@ -1,4 +1,4 @@
--- The journal on SQLite. Moments are microseconds since 1970, UTC. `user_version` 1; a later change is a numbered step.
+-- The journal on SQLite. Moments are microseconds since 1970, UTC. A later change is a numbered step of `user_version`.
 
 CREATE TABLE IF NOT EXISTS source (
   id                INTEGER PRIMARY KEY,
@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS received (            -- accepted events, in order of
 );
 -- The memory of ids. In ULID order it grows at its right edge, which keeps it cheap at any size.
 CREATE UNIQUE INDEX IF NOT EXISTS received_by_id ON received (source_id, event_id);
+CREATE INDEX IF NOT EXISTS received_in_order ON received (source_id); -- and, as in every index, seq: a reader's way
 CREATE INDEX IF NOT EXISTS received_by_time ON received (received_at, source_id);
 CREATE INDEX IF NOT EXISTS received_without_body ON received (received_at) WHERE body IS NULL;
 
@@ -37,6 +38,8 @@ CREATE TABLE IF NOT EXISTS reader (              -- a destination × a source, o
   replay      TEXT NOT NULL DEFAULT '',          -- '': the present
   cursor      INTEGER NOT NULL,                  -- everything up to this seq is settled, or is a row in `delivery`
   position    INTEGER NOT NULL,                  -- the source's position at the cursor
+  retrying    INTEGER NOT NULL DEFAULT 0,        -- rows in `delivery` that wait; the triggers below keep count
+  dead        INTEGER NOT NULL DEFAULT 0,        -- rows in `delivery` that are dead
   lease_owner TEXT,                              -- the journal object that may claim
   lease_until INTEGER NOT NULL DEFAULT 0,
   created_at  INTEGER NOT NULL,
@@ -65,6 +68,21 @@ CREATE TABLE IF NOT EXISTS delivery (            -- the exceptions: what failed 
 );
 CREATE INDEX IF NOT EXISTS delivery_by_due ON delivery (reader_id, state, due_at);
 CREATE INDEX IF NOT EXISTS delivery_by_seq ON delivery (seq);
+CREATE INDEX IF NOT EXISTS delivery_dead ON delivery (reader_id) WHERE state = 'dead'; -- and id: the order of a page
+
+-- Counting a million dead letters for every look at the backlog would not be cheap.
+CREATE TRIGGER IF NOT EXISTS delivery_added AFTER INSERT ON delivery BEGIN
+  UPDATE reader SET retrying = retrying + (new.state = 'waiting'), dead = dead + (new.state = 'dead')
+    WHERE id = new.reader_id;
+END;
+CREATE TRIGGER IF NOT EXISTS delivery_changed AFTER UPDATE OF state ON delivery WHEN old.state <> new.state BEGIN
+  UPDATE reader SET retrying = retrying + (new.state = 'waiting') - (old.state = 'waiting'),
+    dead = dead + (new.state = 'dead') - (old.state = 'dead') WHERE id = new.reader_id;
+END;
+CREATE TRIGGER IF NOT EXISTS delivery_removed AFTER DELETE ON delivery BEGIN
+  UPDATE reader SET retrying = retrying - (old.state = 'waiting'), dead = dead - (old.state = 'dead')
+    WHERE id = old.reader_id;
+END;
 
 CREATE TABLE IF NOT EXISTS quarantine (          -- received, but not to be trusted or not to be read
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
