@@ -5,6 +5,7 @@ implementations. `app`, for `gunicorn app:app`, is made when it is first asked f
 import random
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from connector.clock import SystemClock
 from connector.commands import command_line
 from connector.connections import LiveConnections
 from connector.destinations import build_destination
-from connector.errors import SettingsError
+from connector.errors import JournalError, SettingsError
 from connector.gunicorn_worker import body_deadline, close_after_answer
 from connector.house import House
 from connector.journal.base import Journal
@@ -31,7 +32,7 @@ from connector.receive import Receiver, ReceiverLimits, ReceiverPorts
 from connector.record import Record
 from connector.replay import Routes
 from connector.settings import Settings, load_settings
-from connector.supervise import Supervisor
+from connector.supervise import Supervisor, know_readers
 from connector.transports.base import Transport
 from connector.transports.file import FileTransport
 from connector.transports.http import HttpTransport
@@ -93,6 +94,8 @@ def create_app() -> Flask:
     """The web application of one worker process; call it after the fork."""
     settings = load_settings()
     journal, ledger, connections = open_journal(settings), open_ledger(settings), LiveConnections(settings)
+    with suppress(JournalError):  # a disk that is full just now; the delivering process does it once there is room
+        know_readers(journal, connections.current)
     counted = tally.Tally()
     receiver = Receiver(
         ReceiverPorts(

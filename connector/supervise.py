@@ -108,8 +108,8 @@ class Supervisor:
         self._stop(gone)
         for running in gone:
             del self._running[running.connection.name]
+        know_readers(self._journal, connections)
         for connection in wanted.values():
-            self._know_readers(connection, connections)
             if connection.name not in self._running:
                 self._note_revision(connection)
                 self._running[connection.name] = running = Running(connection, self._clock.now())
@@ -134,11 +134,6 @@ class Supervisor:
         for one in running:
             for thread in one.threads:
                 thread.join()
-
-    def _know_readers(self, connection: Connection, connections: Connections) -> None:
-        """Also for what is disabled: its cursor waits from now on."""
-        for source in _sources_of(connection, connections):
-            self._journal.add_reader(Reader(connection.name, source), connection.start)
 
     def _present(self, connection: Connection, connections: Connections) -> tuple[Reader, ...]:
         enabled = {source.name for source in connections.sources if source.enabled}
@@ -191,6 +186,16 @@ class Supervisor:
             self._ledger.prune(attempts_limit(now, retention.attempts_seconds), now - MINUTES_KEPT)
         except (JournalError, LedgerError) as error:
             log.warning("keeping house: %s", error)
+
+
+def know_readers(journal: Journal, connections: Connections) -> None:
+    """Makes every reader of these connections known; also of what is disabled: its cursor waits from now on.
+
+    A web process calls it before it takes the first event, lest that comes before a reader that starts "now".
+    """
+    for connection in connections.destinations:
+        for source in _sources_of(connection, connections):
+            journal.add_reader(Reader(connection.name, source), connection.start)
 
 
 def _sources_of(connection: Connection, connections: Connections) -> list[str]:
