@@ -1,6 +1,8 @@
 """The master of the web server: its settings, and what it does when it is ready, reloads and stops."""
 
+import os
 import resource
+import threading
 from typing import Any
 
 from connector.delivery_process import DeliveryProcess
@@ -17,6 +19,7 @@ class WebProcess:
     def __init__(self) -> None:
         self._settings: Settings | None = None
         self._delivery: DeliveryProcess | None = None
+        self._forking = threading.Lock()  # see DeliveryProcess
         self._retired: dict[int, ConnectorWorker] = {}  # by process id: draining since a reload
         self.refusal: str | None = None
 
@@ -44,14 +47,21 @@ class WebProcess:
             if self._delivery is not None:
                 self._delivery.begin_stop()
             # gunicorn waits for them now, too.
-            arbiter.WORKERS.update({pid: worker for pid, worker in self._retired.items() if worker.is_beating})
+            arbiter.WORKERS.update({pid: worker for pid, worker in self._retired.items() if is_living_child(pid)})
             stop(graceful)
 
         # gunicorn tells workers to end in the same way whether it reloads or stops; only here can it be seen.
         arbiter.stop = announced_stop
+        spawn_worker = arbiter.spawn_worker
+
+        def spawn_apart() -> Any:
+            with self._forking:
+                return spawn_worker()
+
+        arbiter.spawn_worker = spawn_apart
         settings = self.read_settings()
         if settings.deliver:
-            self._delivery = DeliveryProcess(settings.environment)
+            self._delivery = DeliveryProcess(settings.environment, forking=self._forking)
             self._delivery.start()
 
     def on_reload(self, arbiter: Any) -> None:
@@ -69,7 +79,7 @@ class WebProcess:
         no signal meanwhile, and not replace a new worker that dies.
         """
         for pid, worker in list(self._retired.items()):
-            if not worker.is_beating:
+            if not is_living_child(pid):
                 worker.tmp.close()
                 del self._retired[pid]
         self._retired.update(arbiter.WORKERS)
@@ -80,6 +90,15 @@ class WebProcess:
         """All workers have ended."""
         if self._delivery is not None:
             self._delivery.finish_stop()
+
+
+def is_living_child(pid: int) -> bool:
+    """Certain, unlike a signal: an id that has gone to a stranger is no child of ours."""
+    try:
+        ended, _ = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return ended == 0
 
 
 def raise_open_files() -> None:
