@@ -20,7 +20,12 @@ STOP_SECONDS = 20.0  # a request to a destination may take 10
 class DeliveryProcess:
     """One child process, kept alive by a thread. It ends by itself once CONNECTOR_PARENT_PID is not its parent."""
 
-    def __init__(self, environment: Mapping[str, str], command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], command: Sequence[str] = COMMAND, forking: "threading.Lock | None" = None
+    ) -> None:
+        """Who forks in the same process holds `forking` meanwhile: a child forked while another is being started would
+        inherit the pipe by which that start reports back, and the start would never end."""
+        self._forking = forking or threading.Lock()
         self._command = tuple(command)
         self._environment = dict(environment)
         self._lock = threading.Lock()  # guards _process against a stop in the moment of a start
@@ -67,7 +72,8 @@ class DeliveryProcess:
                     return
                 self._restarting.clear()
                 environment = {**self._environment, "CONNECTOR_PARENT_PID": str(os.getpid())}
-                self._process = process = subprocess.Popen(self._command, env=environment)  # noqa: S603  # our own
+                with self._forking:
+                    self._process = process = subprocess.Popen(self._command, env=environment)  # noqa: S603  # our own
             started_at = time.monotonic()
             process.wait()  # gunicorn's master reaps every child, so the exit code may be lost; it is not needed
             if self._stopping.is_set():
