@@ -47,7 +47,7 @@ def test_a_stop_soon_after_a_reload_is_as_quick(tmp_path: Path) -> None:
 
 def test_an_application_that_does_not_start_any_more_leaves_the_old_one_serving(tmp_path: Path) -> None:
     application = tmp_path / "breakable.py"
-    application.write_text("from tests.integration.web_under_test import app\n")
+    application.write_text("from tests.integration.served_app import app\n")
     server = RunningServer(tmp_path, "breakable:app", {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}).start()
     application.write_text("raise RuntimeError('broken on purpose')\n")
 
@@ -55,7 +55,7 @@ def test_an_application_that_does_not_start_any_more_leaves_the_old_one_serving(
     wait_for_log(server, "cannot start, the old ones go on: broken on purpose")
 
     assert server.post(b'{"event_id":"still"}').status == 200
-    application.write_text("from tests.integration.web_under_test import app\n")
+    application.write_text("from tests.integration.served_app import app\n")
     wait_for_log(server, "tells 2 old ones to end")
     assert server.post(b'{"event_id":"again"}').status == 200
     assert server.stop() == 0

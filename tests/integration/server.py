@@ -27,7 +27,7 @@ class RunningServer:
     """Started by `start`, ended by `stop`; `log` is everything it said."""
 
     folder: Path
-    application: str = "tests.integration.web_under_test:app"
+    application: str = "tests.integration.served_app:app"
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> "RunningServer":

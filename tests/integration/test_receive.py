@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from connector.verify import sign
 from tests.integration.server import HttpAnswer, RunningServer, read_answer
 
-MAX_BODY_BYTES = 100_000  # as in web_under_test
+MAX_BODY_BYTES = 100_000  # as in served_app
 HEAD = b"POST /v1/webhook?writeKey=key HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 BROKEN_CHUNKS = (b"zz\r\n", b"5\r\n{}", b"2;\x01\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX", b"0\r\nbad trailer\r\n\r\n")

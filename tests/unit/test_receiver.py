@@ -1,6 +1,5 @@
 """The receiver in-process: which answer, which identity, which reason; over HTTP it is tested in integration."""
 
-import base64
 import gzip
 import hashlib
 import io
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from connector.caller import caller_address, write_key_of
 from connector.errors import JournalFullError, PayloadError
 from connector.model import Connections, Event, EventType, ReceivedEvent, Retention, SignatureMode, Source
 from connector.receive import (
@@ -29,7 +27,6 @@ from connector.verify import sign
 from tests.fakes import FakeClock, FakeStore
 
 BODY = b'{"event_id":"01K4","object_type":"email","metric":"opened"}'
-TRUSTED = ("127.0.0.1", " 10.0.0.0/8", "::1", "proxy.example")
 CONNECTIONS = Connections(
     sources=(
         Source("production", ("key", "other-key_1")),
@@ -267,47 +264,6 @@ def test_a_rejected_key_is_noted_masked(web: Web) -> None:
         ("mist… (12 characters)", "192.0.2.1", 2),
         ("(none)", "192.0.2.1", 1),
     ]
-
-
-@pytest.mark.parametrize(
-    ("query", "authorization", "key"),
-    [
-        ("writeKey=abc", "", "abc"),
-        ("writeKey=a-b_c.d~e", "", "a-b_c.d~e"),
-        ("a=1&writeKey=abc&b=2", "", "abc"),
-        ("writeKey=a%2Bb", "", "a+b"),
-        ("write%4Bey=abc", "", "abc"),
-        ("x=writeKey", "", ""),
-        ("writeKey=%ff", "", "\ufffd"),
-        ("", base64.b64encode(b"abc:").decode(), "abc"),
-        ("", base64.b64encode(b"abc").decode(), "abc"),
-        ("", base64.b64encode(b"abc:pass:word").decode(), "abc"),
-        ("writeKey=query", base64.b64encode(b"basic:").decode(), "query"),
-        ("writeKey=", base64.b64encode(b"basic:").decode(), "basic"),
-    ],
-)
-def test_the_write_key_is_read_from_the_query_then_from_basic(query: str, authorization: str, key: str) -> None:
-    environ = {"QUERY_STRING": query, "HTTP_AUTHORIZATION": f"basic {authorization}" if authorization else ""}
-
-    assert write_key_of(environ) == key
-
-
-@pytest.mark.parametrize(
-    ("remote", "forwarded", "address"),
-    [
-        ("192.0.2.1", "", "192.0.2.1"),
-        ("192.0.2.1", "198.51.100.7", "192.0.2.1"),
-        ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
-        ("127.0.0.1", "6.6.6.6, 198.51.100.7", "198.51.100.7"),
-        ("127.0.0.1", "198.51.100.7, 10.1.2.3", "198.51.100.7"),
-        ("127.0.0.1", "nonsense", "127.0.0.1"),
-        ("127.0.0.1", "", "127.0.0.1"),
-        ("::1", "2001:db8::1", "2001:db8::1"),
-        ("", "198.51.100.7", "198.51.100.7"),
-    ],
-)
-def test_only_trusted_proxies_are_believed(remote: str, forwarded: str, address: str) -> None:
-    assert caller_address({"REMOTE_ADDR": remote, "HTTP_X_FORWARDED_FOR": forwarded}, TRUSTED) == address
 
 
 @pytest.mark.parametrize(
