@@ -239,5 +239,10 @@ class Journal(ABC):
         worked out again; None when none was noted."""
 
     @abstractmethod
+    def flaws(self, limit_seconds: float) -> list[str] | None:
+        """What is broken in the store itself, such as pages that a bad disk has changed; None when looking would take
+        longer than that."""
+
+    @abstractmethod
     def close(self) -> None:
         """Lets go of files and leases."""

@@ -69,6 +69,20 @@ class SqliteKeeping(SqlitePast):
             ).fetchone()
         return row[0] if row else None
 
+    def flaws(self, limit_seconds: float) -> list[str] | None:
+        end = time.monotonic() + limit_seconds
+        with self._db.errors_told(), self._db.reading() as connection:
+            connection.set_progress_handler(lambda: time.monotonic() > end, PROGRESS_STEPS)
+            try:
+                rows = connection.execute("PRAGMA quick_check(20)").fetchall()
+            except OperationalError as error:
+                if error.sqlite_errorcode == SQLITE_INTERRUPT:
+                    return None
+                raise
+            finally:
+                connection.set_progress_handler(None, 0)
+        return [text for (text,) in rows if text != "ok"]
+
     def _remove_oldest(self, cutoff: int | None) -> int:
         """Takes the bodies of the oldest events, received before the cutoff if there is one."""
         with self._claiming, self._db.writing() as tx:

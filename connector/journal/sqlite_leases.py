@@ -66,6 +66,8 @@ class SqliteLeases(SqliteReceiving):
         """This object's claims on the reader, leased for long enough; None when another holds it or it is gone."""
         now = self._clock.now()
         claims = self._claims.get(reader)
+        if claims is not None and claims.is_replay and not self._still_holds(claims):
+            claims = None  # cancelled, from another process perhaps
         if claims is not None and claims.lease_until - now > self._lease / 2:
             return claims
         with self._db.writing() as tx:
@@ -96,6 +98,11 @@ class SqliteLeases(SqliteReceiving):
             self._claims[reader] = claims
         claims.lease_until = now + self._lease
         return claims
+
+    def _still_holds(self, claims: Claims) -> bool:
+        with self._db.errors_told(), self._db.reading() as connection:
+            row = connection.execute("SELECT lease_owner FROM reader WHERE id = ?", (claims.reader_id,)).fetchone()
+        return bool(row == (self._owner,))
 
     def _is_alone(self) -> bool:
         """Whether every other journal object that ever claimed is gone, so that its leases need not be waited for.

@@ -30,8 +30,8 @@ class SqlitePast(SqliteReading):
             with self._db.errors_told(), self._db.reading() as connection:
                 rows = connection.execute(
                     "SELECT seq, (SELECT name FROM source WHERE id = source_id), event_id, body, received_at, headers"
-                    f" FROM received {_of_source(source)} seq > ? AND seq <= ? AND received_at >= ? AND received_at < ? AND body IS NOT NULL"
-                    " ORDER BY seq LIMIT ?",
+                    f" FROM received {_of_source(source)} seq > ? AND seq <= ? AND received_at >= ?"
+                    " AND received_at < ? AND body IS NOT NULL ORDER BY seq LIMIT ?",
                     (source, after_seq, stop, first, last, SCAN_ROWS),
                 ).fetchall()
             for seq, name, event_id, body, received_at, headers in rows:
@@ -165,8 +165,8 @@ class SqlitePast(SqliteReading):
     def cancel_replay(self, replay_id: str) -> bool:
         with self._db.writing() as tx:
             row = tx.execute(
-                "UPDATE reader SET state = 'cancelled', stop_seq = cursor WHERE replay = ? AND replay <> ''"
-                " AND state = 'running' RETURNING id",
+                "UPDATE reader SET state = 'cancelled', stop_seq = cursor, lease_owner = NULL"
+                " WHERE replay = ? AND replay <> '' AND state = 'running' RETURNING id",
                 (replay_id,),
             ).fetchone()
             if row is not None:

@@ -111,9 +111,6 @@ class SqliteReading(SqliteLeases):
             claimed: list[Claimed] = []
             try:
                 with self._db.errors_told(), self._db.reading() as connection:
-                    if claims.is_replay and not self._is_running(connection, claims):
-                        del self._claims[reader]
-                        return []
                     self._claim_retries(connection, reader, claims, now, limit, claimed)
                     self._claim_returned(connection, reader, claims, now, limit, claimed)
                     self._claim_fresh(connection, reader, claims, now, limit, claimed)
@@ -123,10 +120,6 @@ class SqliteReading(SqliteLeases):
             if not claimed:
                 self._note_idle(reader, claims)
             return claimed
-
-    def _is_running(self, connection: Connection, claims: Claims) -> bool:
-        (state,) = connection.execute("SELECT state FROM reader WHERE id = ?", (claims.reader_id,)).fetchone()
-        return bool(state == "running")
 
     def _claim_retries(
         self,

@@ -1,7 +1,7 @@
 """Every engine of the journal keeps these promises: receiving, claiming, settling, retries."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -194,7 +194,12 @@ def test_an_unknown_reader_has_nothing(journal: Journal) -> None:
 
 def test_a_new_reader_starts_now_at_the_beginning_or_at_a_moment(journal: Journal) -> None:
     store(journal, 5)
-    starts = {"now": "now", "all": "beginning", "moment": START + timedelta(seconds=4), "text": "2026-09-01T12:00:04Z"}
+    starts: dict[str, str | datetime] = {
+        "now": "now",
+        "all": "beginning",
+        "moment": START + timedelta(seconds=4),
+        "text": "2026-09-01T12:00:04Z",
+    }
     for name, start in starts.items():
         journal.add_reader(Reader(name, "production"), start)
     store(journal, 1, first=6)
