@@ -187,6 +187,10 @@ class ConnectorLogger(Logger):  # type: ignore[misc]  # gunicorn ships no types
             before = handler.formatter
             if before is not None and not isinstance(before, _MaskingFormatter):
                 handler.setFormatter(_MaskingFormatter(before._fmt, before.datefmt))
+        ours = logging.getLogger("connector")
+        ours.handlers = self.error_log.handlers
+        ours.setLevel(self.error_log.level)
+        ours.propagate = False
 
     def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
         atoms: dict[str, Any] = super().atoms(resp, req, environ, request_time)
