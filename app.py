@@ -122,12 +122,21 @@ def create_app() -> Flask:
     return build_web(receiver, facts)
 
 
+HOUSE = House(
+    clock=CLOCK,
+    load_settings=load_settings,
+    open_journal=open_journal,
+    open_ledger=open_ledger,
+    read_connections=LiveConnections,
+    build_destination=build_destination,
+    open_transport=open_transport,
+    project=Path(__file__).resolve().parent,
+    deliver=deliver,
+)
+
+
 def main() -> None:
-    command_line(
-        House(
-            CLOCK, load_settings, open_journal, open_ledger, LiveConnections, build_destination, open_transport, deliver
-        )
-    )
+    command_line(HOUSE)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Secrets at rest: `enc:…` values, by Fernet with rotating keys. The only user of cryptography."""
 
+import re
 from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -7,6 +8,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from connector.errors import SettingsError
 
 PREFIX = "enc:"
+_VALUE = re.compile(re.escape(PREFIX) + r"gAAAA[\w-]+=*", re.ASCII)  # how every Fernet token begins
 
 
 def generate_key() -> str:
@@ -37,6 +39,30 @@ def rotate(value: str, keys: Sequence[str]) -> str:
         return PREFIX + _cipher(keys).rotate(_token(value)).decode("ascii")
     except InvalidToken:
         raise SettingsError(["no key in CONNECTOR_SECRET_KEY can decrypt it"]) from None
+
+
+def rotate_all(text: str, keys: Sequence[str]) -> tuple[str, int]:
+    """`text`, a whole file, with every enc:… value encrypted with the first key, and how many there were.
+
+    All else stays as it is. Raises SettingsError that names the line of each value that no key fits.
+    """
+    problems: list[str] = []
+    count = 0
+
+    def replacement(match: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        try:
+            return rotate(match[0], keys)
+        except SettingsError as error:
+            line = text.count("\n", 0, match.start()) + 1
+            problems.extend(f"line {line}: {problem}" for problem in error.problems)
+            return match[0]
+
+    rotated = _VALUE.sub(replacement, text)
+    if problems:
+        raise SettingsError(problems)
+    return rotated, count
 
 
 def _token(value: str) -> bytes:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from connector.clock import Clock
 from connector.connections import LiveConnections
@@ -25,4 +26,5 @@ class House:
     read_connections: Callable[[Settings], LiveConnections]  # raises SettingsError
     build_destination: Callable[[Connection], Destination]
     open_transport: Callable[[Settings, str], Transport]  # by a destination's `transport`
+    project: Path  # the folder of app.py, gunicorn.conf.py and fixtures/
     deliver: Callable[[Settings, threading.Event], None]  # the delivering process, until the event is set

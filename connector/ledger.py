@@ -33,6 +33,7 @@ from connector.errors import ConnectorError
 from connector.model import Attempt, OutcomeKind
 
 MAX_REJECTED_KEYS = 500  # rows; whoever knocks with ever new keys must not fill the disk
+DELIVERING_AT = "delivering_at"  # the fact by which the delivering process shows that it lives
 EXCERPT_BYTES = 2_000  # of an answer's body, kept with the attempt
 
 CountKey = tuple[str, str, str]  # kind ("received", "delivered", …), subject (source or destination), outcome

@@ -141,6 +141,11 @@ def _shown(variable: Variable, value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def inherited_environment(**changed: str) -> dict[str, str]:
+    """This process's own environment, without `.env`, for a child that reads `.env` itself; with what is changed."""
+    return {**os.environ, **changed}
+
+
 # ── the first .env ──
 
 

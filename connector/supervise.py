@@ -15,7 +15,7 @@ from connector.clock import Clock
 from connector.connections import LiveConnections
 from connector.errors import ConnectorError, JournalError
 from connector.journal.base import Journal
-from connector.ledger import DestinationState, Ledger, LedgerError, attempts_limit
+from connector.ledger import DELIVERING_AT, DestinationState, Ledger, LedgerError, attempts_limit
 from connector.model import Connection, Connections, Reader
 from connector.record import Record
 from connector.worker import DestinationWorker
@@ -183,6 +183,7 @@ class Supervisor:
         try:
             while removed := self._journal.prune(retention):
                 log.info("retention removed %d events", removed)
+            self._ledger.set_fact(DELIVERING_AT, now.isoformat(), now)
             self._ledger.prune(attempts_limit(now, retention.attempts_seconds), now - MINUTES_KEPT)
         except (JournalError, LedgerError) as error:
             log.warning("keeping house: %s", error)

@@ -1,47 +1,61 @@
 """Puts the commands together and turns errors into a sentence and an exit code."""
 
-import logging
-import os
-import signal
-import sys
-import threading
+from typing import Any
 
 import click
 
-from connector.errors import ConnectorError
+from connector import __version__
+from connector.commands.answers import Refusal, Unreachable
+from connector.commands.demo import demo
+from connector.commands.doctor import doctor
+from connector.commands.first_steps import check, encrypt, init
+from connector.commands.leftovers import dead, quarantine
+from connector.commands.operating import backlog, event, tail
+from connector.commands.replaying import replay
+from connector.commands.running import deliver, serve, up
+from connector.commands.trying import normalize, send, test
+from connector.errors import ConnectorError, JournalError, SettingsError
 from connector.house import House
+from connector.ledger import LedgerError
 
 
-@click.group()
+class CommandLine(click.Group):
+    """Lists the commands in the order in which a person meets them; expected errors are shown without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, JournalError, LedgerError) as error:
+            raise Unreachable(str(error)) from error
+        except (ConnectorError, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise  # whoever reads has seen enough; click ends quietly
+            raise Refusal(str(error)) from error
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="connector")
 def cli() -> None:
-    """The Customer.io connector."""
+    """The Customer.io connector: receives reporting webhooks, keeps them safe, brings them to your destinations.
+
+    Exit codes: 0 fine; 1 not done, or something is wrong; 2 the command line was wrong; 3 the settings, the journal
+    or a service could not be opened or reached.
+    """
 
 
-@cli.command()
-@click.pass_obj
-def deliver(house: House) -> None:
-    """Delivers what the journal holds, until it is stopped."""
-    settings = house.load_settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    parent = os.environ.get("CONNECTOR_PARENT_PID")
-    if parent:
-        threading.Thread(target=_follow, args=(int(parent), stopping), daemon=True).start()
-    house.deliver(settings, stopping)
-
-
-def _follow(parent: int, stopping: threading.Event) -> None:
-    while os.getppid() == parent:
-        if stopping.wait(0.5):
-            return
-    stopping.set()
+for command in (
+    *(init, check, up, doctor, demo),
+    *(send, normalize, test),
+    *(tail, event, backlog),
+    *(replay, dead, quarantine),
+    *(serve, deliver, encrypt),
+):
+    cli.add_command(command)
 
 
 def command_line(house: House) -> None:
-    try:
-        cli(obj=house, standalone_mode=True)
-    except ConnectorError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    """Runs what the arguments of this process ask for; ends the process."""
+    cli(obj=house, prog_name="python -m connector")

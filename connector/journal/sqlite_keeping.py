@@ -3,19 +3,20 @@
 An event beyond its limit loses its body; its row stays as the memory of its id until 8 days are surely over.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import takewhile
-from sqlite3 import Connection
+from sqlite3 import SQLITE_INTERRUPT, Connection, OperationalError
 
 from connector.journal.sqlite_past import SqlitePast
 from connector.journal.sqlite_places import END, pruned_to
-from connector.journal.sqlite_reading import WHOLE_EVENT
 from connector.journal.sqlite_receiving import MAX_ROWS_PER_STATEMENT, to_micros
-from connector.model import Retention
+from connector.model import WHOLE_EVENT, Retention
 
 ID_MEMORY = timedelta(days=9)  # Customer.io retries for 7 days; a day on either side
 STEP_ROWS = 1000  # per transaction, so that receiving never waits long for its turn
+PROGRESS_STEPS = 100_000  # of SQLite's machine between two looks at the clock
 REMOVED = "the retention limit removed it before it could be delivered"
 ERASED = "it was erased before it could be delivered"
 
