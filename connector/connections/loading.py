@@ -1,6 +1,8 @@
 """From the settings to the connections in force, at the start and after each change of the file."""
 
 import json
+import logging
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ from connector.errors import SettingsError
 from connector.model import Connections
 from connector.settings import Settings
 
+log = logging.getLogger(__name__)
+
+LAST_GOOD_NAME = "connector.last-good.yaml"  # in the data folder
 MAX_FILE_BYTES = 1_000_000  # a connector.yaml of this size is another file by mistake
 ENVIRONMENT_SOURCE = "production"  # the source's name where there is no file: its identity, also after `init --yaml`
 
@@ -118,12 +123,20 @@ class LiveConnections:
     """The connections in force. `refresh` takes up a changed file; many threads may call it and read `current`."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError when there is no good file to begin with."""
+        """Starts from the last good file, and says so in `problem`, when the present one is broken: a machine that
+        restarts at night must not refuse events for a slip of the pen. Raises SettingsError when there is none."""
         self._settings = settings
+        self._last_good = settings.data_dir / LAST_GOOD_NAME
         self._lock = threading.Lock()
         self._signature = self._look()  # before reading: a change meanwhile is seen by the next refresh
-        self._current = load_connections(settings)
         self._problem: str | None = None
+        try:
+            self._current = self._load()
+        except SettingsError as error:
+            if settings.config_path is None or not self._last_good.is_file():
+                raise
+            self._problem = str(error)
+            self._current = _from_text(_text_of(self._last_good), settings)
 
     @property
     def current(self) -> Connections:
@@ -142,7 +155,7 @@ class LiveConnections:
                 return False
             self._signature = signature
             try:
-                connections = load_connections(self._settings)
+                connections = self._load()
             except SettingsError as error:
                 self._problem = str(error)
                 return False
@@ -150,6 +163,19 @@ class LiveConnections:
             has_changed = connections.fingerprint != self._current.fingerprint
             self._current = connections
             return has_changed
+
+    def _load(self) -> Connections:
+        """The file's connections; a good file is remembered, as it stands, its variables not filled in."""
+        path = self._settings.config_path
+        if path is None:
+            return _from_environment(self._settings)
+        text = _text_of(path)
+        connections = _from_text(text, self._settings)
+        try:
+            _remember(self._last_good, text)
+        except OSError as error:
+            log.warning("%s cannot be written: %s; a restart could not fall back on it", self._last_good, error.strerror)
+        return connections
 
     def _look(self) -> tuple[int, ...] | None:
         """What tells one state of the file from another; None when there is no file."""
@@ -160,6 +186,17 @@ class LiveConnections:
         except OSError:
             return None
         return seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino
+
+
+def _remember(path: Path, text: str) -> None:
+    """Replaces the copy as a whole; readable by its owner only, since a careless file may hold a secret in clear."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_file() and path.read_text("utf-8") == text:
+        return
+    draft = path.with_suffix(f".{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)
 
 
 def write_yaml_from_environment(settings: Settings) -> str:

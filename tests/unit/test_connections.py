@@ -557,3 +557,23 @@ def test_places_that_make_no_sense_draw_a_warning(tmp_path: Path) -> None:
     assert "'one' and 'two' go to the same place" in found
     assert "fewer than 16 characters" in found
     assert "short" not in found
+
+
+def test_a_start_with_a_broken_file_falls_back_on_the_last_good_one_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "connector.yaml").write_text(MINIMAL)
+    good = LiveConnections(load_settings({"WRITE_KEY": "k"}, tmp_path)).current
+    (tmp_path / "connector.yaml").write_text("sources: nonsense\n")
+
+    live = LiveConnections(load_settings({"WRITE_KEY": "k"}, tmp_path))
+
+    assert live.current == good
+    assert live.problem is not None
+    assert "sources" in live.problem
+
+
+def test_the_copy_of_the_last_good_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    (tmp_path / "connector.yaml").write_text(MINIMAL)
+
+    LiveConnections(load_settings({"WRITE_KEY": "k"}, tmp_path))
+
+    assert (tmp_path / "data" / "connector.last-good.yaml").stat().st_mode & 0o777 == 0o600
