@@ -560,7 +560,7 @@ def test_places_that_make_no_sense_draw_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_start_with_a_broken_file_falls_back_on_the_last_good_one_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "connector.yaml").write_text(MINIMAL)
+    (tmp_path / "connector.yaml").write_text(SOURCE)
     good = LiveConnections(load_settings({"WRITE_KEY": "k"}, tmp_path)).current
     (tmp_path / "connector.yaml").write_text("sources: nonsense\n")
 
@@ -572,7 +572,7 @@ def test_a_start_with_a_broken_file_falls_back_on_the_last_good_one_and_says_so(
 
 
 def test_the_copy_of_the_last_good_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
-    (tmp_path / "connector.yaml").write_text(MINIMAL)
+    (tmp_path / "connector.yaml").write_text(SOURCE)
 
     LiveConnections(load_settings({"WRITE_KEY": "k"}, tmp_path))
 
