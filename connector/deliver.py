@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from connector.clock import Clock
 from connector.destinations.base import Destination
 from connector.errors import TransportError
-from connector.model import Attempt, Batch, Delivery, Outcome, OutcomeKind
+from connector.model import Attempt, Batch, Connection, Delivery, Outcome, OutcomeKind, Request, Response
 from connector.transports.base import Transport
 
 ALONE_FROM_ATTEMPT = 4  # later tries of a delivery share a request with nobody
+NO_REQUEST = Request("", "", {}, b"")  # of an attempt that ended before it was made
 
 log = logging.getLogger(__name__)
 
@@ -39,26 +40,32 @@ def pack(deliveries: Sequence[Delivery], batch: Batch, envelope_bytes: int) -> l
 
 
 def attempt(destination: Destination, transport: Transport, part: Sequence[Delivery], clock: Clock) -> Attempt:
-    """One request and what came of it; never raises for anything that a destination or its network does."""
+    """One request and what came of it. Never raises: a defect of a destination type or a transport is an outcome too.
+
+    What no request can be made of is refused, so that halving finds the culprit; anything odd after that is tried
+    again, since the events may or may not have arrived.
+    """
     connection = destination.connection
     started_at = clock.now()
-    request = destination.prepare(part, started_at)
     begun = time.perf_counter()
+    request, response, error = NO_REQUEST, None, ""
     try:
-        response = transport.send(request, connection.timeout_seconds)
-    except TransportError as failure:
-        error = str(failure)
-        outcomes = [Outcome(OutcomeKind.TRANSIENT, error)] * len(part)
-        answered = None
+        request = destination.prepare(part, started_at)
+    except Exception as defect:
+        error = _told(defect, connection.name, "no request can be made")
+        outcomes = [Outcome(OutcomeKind.REJECTED, error)] * len(part)
     else:
-        error, answered = "", response
-        outcomes = destination.judge(response, part)
+        response, error = _answer(transport, request, connection)
+        if response is None:
+            outcomes = [Outcome(OutcomeKind.TRANSIENT, error)] * len(part)
+        else:
+            outcomes = _judged(destination, response, part)
     made = Attempt(
         destination=connection.name,
         started_at=started_at,
         duration_seconds=time.perf_counter() - begun,
         request=request,
-        response=answered,
+        response=response,
         error=error,
         deliveries=part,
         outcomes=outcomes,
@@ -66,6 +73,34 @@ def attempt(destination: Destination, transport: Transport, part: Sequence[Deliv
     )
     _log(made)
     return made
+
+
+def _answer(transport: Transport, request: Request, connection: Connection) -> tuple[Response | None, str]:
+    """The answer, or why there was none."""
+    try:
+        return transport.send(request, connection.timeout_seconds), ""
+    except TransportError as failure:
+        return None, str(failure)
+    except Exception as defect:
+        return None, _told(defect, connection.name, "the request was not sent as it should be")
+
+
+def _judged(destination: Destination, response: Response, part: Sequence[Delivery]) -> list[Outcome]:
+    try:
+        outcomes = destination.judge(response, part)
+        if len(outcomes) == len(part):
+            return outcomes
+        reason = f"{len(outcomes)} outcomes for {len(part)} deliveries"
+        log.error("destination %s: the answer was judged with %s", destination.connection.name, reason)
+    except Exception as defect:
+        reason = _told(defect, destination.connection.name, "the answer cannot be judged")
+    return [Outcome(OutcomeKind.TRANSIENT, reason)] * len(part)
+
+
+def _told(defect: Exception, destination: str, what: str) -> str:
+    """The reason, for a person; the log gets the traceback."""
+    log.error("destination %s: %s", destination, what, exc_info=defect)
+    return f"{what}: {type(defect).__name__}"
 
 
 def _log(made: Attempt) -> None:

@@ -153,6 +153,10 @@ class Reader:
     replay: str = ""  # id of the replay; "": the present
 
 
+# The action of what stands for all that the actions would have made of an event that could not be worked on.
+WHOLE_EVENT = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class OpenDelivery:
     """What the journal remembers of a delivery that failed and waits."""

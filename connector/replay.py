@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connector.destinations.base import Destination
+from connector.errors import JournalError
 from connector.journal.base import Journal
 from connector.model import Reader
 from connector.normalize import normalize
@@ -22,13 +23,20 @@ class Routes:
         self._of_replays: dict[str, Route] = {}
 
     def of(self, reader: Reader) -> Route:
+        """The rules for this reader's events. Raises MappingError when a replay's filter does not compile."""
         if not reader.replay:
             return self._present
         known = self._of_replays.get(reader.replay)
         if known is None:
-            where = next((state.where for state in self._journal.replays() if state.id == reader.replay), None)
-            known = self._of_replays[reader.replay] = Route(self._destination, where) if where else self._present
+            known = self._of_replays[reader.replay] = self._narrowed(reader.replay)
         return known
+
+    def _narrowed(self, replay_id: str) -> Route:
+        for state in self._journal.replays():
+            if state.id == replay_id:
+                return Route(self._destination, state.where) if state.where else self._present
+        # Never the present rules instead: without its filter it might send what nobody wanted sent.
+        raise JournalError(f"replay {replay_id} is not in the journal")
 
 
 @dataclass(frozen=True, slots=True)

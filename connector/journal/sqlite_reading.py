@@ -20,6 +20,7 @@ from connector.journal.sqlite_leases import Claims, SqliteLeases
 from connector.journal.sqlite_places import END, last_seq, position_at, pruned_to, seq_before
 from connector.journal.sqlite_receiving import from_micros, headers_of, to_micros
 from connector.model import (
+    WHOLE_EVENT,
     Claimed,
     EventType,
     NextStep,
@@ -31,7 +32,6 @@ from connector.model import (
 )
 
 CURSOR_STRIDE = 10_000  # events of other sources that a cursor may lag behind before passing them is written down
-WHOLE_EVENT = "*"  # the action of a dead letter that stands for all that the actions would have made of an event
 GONE = "the retention limit or an erasure removed it before it could be delivered"
 Row = tuple[int, int, int, str, str | None, bytes]
 RECEIVED_COLUMNS = "seq, position, received_at, event_id, headers, body"
