@@ -20,6 +20,7 @@ from connector.json_codec import write_json
 FINE, PROBLEM, USAGE, UNREACHABLE = 0, 1, 2, 3  # exit codes; click itself uses USAGE
 WIDE = 200  # columns where there is no terminal: whoever reads a pipe cuts lines as they like
 UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+LONGEST_LINE = 500  # characters of a body's line that a person is shown; JSON answers have all
 AGO_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 COLOURS = {
@@ -119,6 +120,8 @@ def pretty(body: bytes, limit: int = 20_000) -> str:
     text = body.decode("utf-8", "replace")
     with suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    lines = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in text.split("\n")]
+    text = "\n".join(lines)
     shown = "".join(mark if mark.isprintable() or mark in "\n\t" else "\N{REPLACEMENT CHARACTER}" for mark in text)
     return shown if len(shown) <= limit else f"{shown[:limit]}\n… {len(shown) - limit} characters more"
 

@@ -16,7 +16,6 @@ from connector.commands.answers import (
     exit_with,
     json_option,
     note,
-    plural,
     reaching,
     row,
     say,
@@ -73,7 +72,7 @@ PAIRS = tuple("_".join(pair) for pair in DOCUMENTED)
 @json_option
 @click.pass_obj
 def demo(house: House, own: bool, source_name: str | None, yes: bool, as_json: bool) -> None:
-    """Plays every example event, signed, at the running service and shows where they arrived."""
+    """Plays all examples at the service. Signed; then shows under which name each arrived where."""
     with ExitStack() as stack:
         if own or not _is_running(house):
             note("No service answers here, so the demo starts one: its own port, keys, folder and file destination.")
@@ -186,7 +185,7 @@ def _say(arrivals: Sequence[Arrival]) -> None:
     show_table(made)
     oddities = [arrival for arrival in arrivals if not arrival.is_documented]
     states = Counter(_where(arrival) for arrival in oddities)
-    say(f"\nBeside them {plural(len(oddities), 'oddity')}".replace("oddityies", "oddities") + ":", "bold")
+    say(f"\nBeside them {len(oddities)} oddities (broken fields, unknown names, nobody in it):", "bold")
     for where, count in states.most_common():
         say(f"  {count:>4}  {where}")
     fine = sum(arrival.is_fine for arrival in documented)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from connector.commands.answers import COLOURS, PROBLEM, exit_with, json_option, note, plural, show_json, stdout, table
+from connector.commands.answers import COLOURS, PROBLEM, exit_with, json_option, plural, say, show_json, stdout, table
 from connector.commands.desk import Desk, open_desk
 from connector.commands.examine_machine import (
     examine_disk,
@@ -33,7 +33,7 @@ from connector.house import House
 @json_option
 @click.pass_obj
 def doctor(house: House, offline: bool, as_json: bool) -> None:
-    """Says what is wrong and what to do. Sends no event. Exit code 1 when something fails."""
+    """Says what is wrong, and what to do. Sends no event. Exit code 1 when something fails."""
     with open_desk(house) as desk:
         findings = []
         for finding in examine(desk, offline):
@@ -45,7 +45,7 @@ def doctor(house: House, offline: bool, as_json: bool) -> None:
     if as_json:
         show_json({"ok": is_well, "findings": [asdict(finding) for finding in findings]})
     else:
-        note(f"\n{levels[Level.OK]} ok, {plural(levels[Level.WARN], 'warning')}, {levels[Level.FAIL]} failed", "bold")
+        say(f"\n{levels[Level.OK]} ok, {plural(levels[Level.WARN], 'warning')}, {levels[Level.FAIL]} failed", "bold")
     exit_with(0 if is_well else PROBLEM)
 
 

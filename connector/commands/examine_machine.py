@@ -81,7 +81,7 @@ def examine_home(folder: Path, in_container: bool, filesystem: str) -> Finding:
     if filesystem in ("tmpfs", "ramfs"):
         return fail(about, f"{folder} is in memory ({filesystem}): a restart of the machine loses it", "use a disk")
     where = f"on {filesystem}" if filesystem else "on a file system that could not be told"
-    return ok(about, f"{folder} is {where}{', a volume of this container' if in_container else ''}")
+    return ok(about, f"{folder.resolve()} is {where}")
 
 
 def is_in_container(environment: Mapping[str, str], root: Path = Path("/")) -> bool:

@@ -68,7 +68,7 @@ def _write_yaml(house: House) -> Path:
 @json_option
 @click.pass_obj
 def check(house: House, as_json: bool) -> None:
-    """Validates the configuration: every mistake with its path, line and what was expected."""
+    """Validates the configuration. Names every mistake with its path, its line and what was expected."""
     problems: list[str] = []
     found: list[str] = []
     shown: dict[str, Any] = {}
@@ -143,7 +143,7 @@ def read_status(house: House, settings: Settings) -> dict[str, Any] | None:
 @json_option
 @click.pass_obj
 def encrypt(house: House, new_key: bool, rotated: Path | None, as_json: bool) -> None:
-    """Reads a secret (asked for, or from stdin) and prints the enc:… value for connector.yaml."""
+    """Encrypts a secret. Asks for it, or reads stdin, and prints the enc:… value for connector.yaml."""
     if new_key and rotated:
         raise click.UsageError("--new-key and --rotate do not go together")
     if new_key:

@@ -23,7 +23,7 @@ from connector.commands.answers import (
     table,
 )
 from connector.commands.desk import Desk, open_desk
-from connector.commands.operating import event_name
+from connector.commands.operating import cut, event_name
 from connector.errors import PayloadError
 from connector.house import House
 from connector.journal.base import DeadLetter, Quarantined
@@ -34,13 +34,13 @@ PAGE = 500  # of either, read at once
 SHOWN = 50  # in a list, unless asked for more
 
 
-def choosing(what: str, by: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def choosing(what: str, by: str, asks: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The arguments that choose dead letters or quarantined events: ids, one place, or all."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
             json_option,
-            click.option("--yes", is_flag=True, help="Do not ask."),
+            *([click.option("--yes", is_flag=True, help="Do not ask.")] if asks else []),
             click.option("--all", "everything", is_flag=True, help=f"All {what}."),
             click.option(f"--{by}", "place", help=f"All {what} of this {by}."),
             click.argument("ids", nargs=-1, type=int),
@@ -61,7 +61,7 @@ def _check_choice(ids: Sequence[int], place: str | None, everything: bool) -> No
 
 @click.group()
 def dead() -> None:
-    """Deliveries that were given up: refused for good, or all tries used."""
+    """Dead letters: deliveries that were given up."""
 
 
 @dead.command("list")
@@ -87,7 +87,7 @@ def list_dead(house: House, destination: str | None, limit: int, as_json: bool) 
         place = f"{letter.reader.destination} ({letter.reader.replay})"
         row(
             made,
-            *(letter.id, place if letter.reader.replay else letter.reader.destination, letter.event_id[:26]),
+            *(letter.id, place if letter.reader.replay else letter.reader.destination, cut(letter.event_id, 26)),
             *(letter.type, letter.attempts, ago(letter.died_at, now), letter.reason),
         )
     show_table(made)
@@ -140,11 +140,9 @@ def show_dead(house: House, number: int, as_json: bool) -> None:
 
 
 @dead.command("retry")
-@choosing("dead letters", "destination")
+@choosing("dead letters", "destination", asks=False)
 @click.pass_obj
-def retry_dead(
-    house: House, ids: tuple[int, ...], place: str | None, everything: bool, yes: bool, as_json: bool
-) -> None:
+def retry_dead(house: House, ids: tuple[int, ...], place: str | None, everything: bool, as_json: bool) -> None:
     """Tries dead letters again, at once, with their tries counted from nothing."""
     _deal_with_dead(house, ids, place, everything, as_json, "retry", yes=True)
 
@@ -181,7 +179,7 @@ def _deal_with_dead(
 
 @click.group()
 def quarantine() -> None:
-    """What came in with a right write key, but cannot be trusted or read."""
+    """What came in, but cannot be trusted or read."""
 
 
 @quarantine.command("list")
@@ -206,7 +204,7 @@ def list_quarantined(house: House, source: str | None, limit: int, as_json: bool
         kept = "" if one.body is not None else "; only its hash is kept"
         row(
             made,
-            *(one.id, one.source, ago(one.received_at, now), f"{one.count:,}", f"{one.size:,}", one.event_id[:26]),
+            *(one.id, one.source, ago(one.received_at, now), f"{one.count:,}", f"{one.size:,}", cut(one.event_id, 26)),
             one.reason + kept,
         )
     show_table(made)
@@ -257,14 +255,15 @@ def release(house: House, ids: tuple[int, ...], place: str | None, everything: b
     """Trusts quarantined events: they go to all destinations as if they had just come."""
     _check_choice(ids, place, everything)
     with open_desk(house) as desk:
-        found = [_quarantined_named(desk, number) for number in ids] or list(_all_quarantined(desk, place))
-        readable = [one.id for one in found if one.body is not None and is_object(one.body)]
+        chosen = [_quarantined_named(desk, number) for number in ids] if ids else _all_quarantined(desk, place)
+        verdicts = {one.id: one.body is not None and is_object(one.body) for one in chosen}
+        readable = [number for number, is_readable in verdicts.items() if is_readable]
         if readable and not ids:
             confirm(f"Release {plural(len(readable), 'event')} to all destinations?", yes)
         receipts: list[Receipt] = []
         for start in range(0, len(readable), PAGE):
             receipts += desk.journal.release_quarantined(readable[start : start + PAGE])
-    refused = len(found) - len(readable)
+    refused = len(verdicts) - len(readable)
     duplicates = receipts.count(Receipt.DUPLICATE)
     if as_json:
         show_json({"released": len(receipts) - duplicates, "duplicates": duplicates, "refused": refused})

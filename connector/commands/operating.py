@@ -46,7 +46,7 @@ TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 @json_option
 @click.pass_obj
 def tail(house: House, lines: int, follow: bool, source: str | None, as_json: bool) -> None:
-    """Shows the latest events: when, from which source, which event, and what became of it at each destination."""
+    """Shows the latest events. When, from which source, which, and what became of it at each destination."""
     with open_desk(house) as desk:
         latest = desk.journal.latest(max(lines, 1), source)
         last_seq = latest[-1].seq if latest else 0
@@ -82,8 +82,8 @@ def _show_events(desk: Desk, events: Sequence[ReceivedEvent], as_json: bool, wit
             made,
             f"{received.received_at:{TIME_FORMAT}}",
             received.source,
-            event_name(received),
-            received.event_id[:26],
+            cut(event_name(received), 45),  # as long as the longest documented one
+            cut(received.event_id, 26),
             ", ".join(f"{_label(fate)} {fate.state}" for fate in fates.of(received)) or "none",
         )
     if events:
@@ -92,6 +92,10 @@ def _show_events(desk: Desk, events: Sequence[ReceivedEvent], as_json: bool, wit
 
 def _label(fate: Fate) -> str:
     return f"{fate.destination} ({fate.replay})" if fate.replay else fate.destination
+
+
+def cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def event_name(received: ReceivedEvent) -> str:
@@ -119,7 +123,7 @@ def _event_document(received: ReceivedEvent, fates: Sequence[Fate]) -> dict[str,
 @json_option
 @click.pass_obj
 def event(house: House, event_id: str, profile: str, as_json: bool) -> None:
-    """Tells everything about one event: what came in, what it becomes, and what became of it at each destination."""
+    """Tells all about one event. What came in, what it becomes, and what became of it at each destination."""
     with open_desk(house) as desk:
         found = desk.journal.find(event_id)
         if not found:
@@ -186,7 +190,7 @@ def _say_event(house: House, received: ReceivedEvent, document: dict[str, Any], 
 @json_option
 @click.pass_obj
 def backlog(house: House, as_json: bool) -> None:
-    """Shows what waits, for each destination and source, and since when. Exit code 1 when a destination is not well."""
+    """Shows what waits, and since when. For each destination and source; exit code 1 when a destination is not well."""
     with open_desk(house) as desk:
         overview = desk.overview()
     if as_json:

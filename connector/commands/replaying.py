@@ -62,7 +62,7 @@ def replay(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Sends a range of the past to a destination again, behind the present, with the actions of today."""
+    """Sends a range of the past again. To one destination, behind the present, with the actions of today."""
     if ctx.invoked_subcommand is not None:
         return
     if destination is None:

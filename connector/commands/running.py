@@ -27,7 +27,7 @@ FOLLOW_SECONDS = 0.5
 @json_option
 @click.pass_obj
 def up(house: House, as_json: bool) -> None:
-    """The whole service in one terminal: web server and delivery. Writes a first .env if there is none."""
+    """The whole service in one terminal. Web server and delivery; writes a first .env if there is none."""
     _start_web(house, as_json, delivers=True)
 
 
@@ -111,7 +111,7 @@ def _say_banner(settings: Settings, connections: Connections, written: Path | No
 @json_option
 @click.pass_obj
 def deliver(house: House, as_json: bool) -> None:
-    """Delivers what the journal holds, until it is stopped; one line on stderr for each attempt."""
+    """Only delivers, until it is stopped. One line on stderr for each attempt."""
     with reaching(""):
         settings = house.load_settings()
     start_logging(settings.log_level, as_json)

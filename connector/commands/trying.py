@@ -85,7 +85,7 @@ def send(
     new_ids: bool,
     as_json: bool,
 ) -> None:
-    """Plays payload files (or folders of them, or - for stdin) at a receiver as Customer.io would, signed."""
+    """Plays payload files at a receiver. Or folders of them, or - for stdin; signed, as Customer.io would."""
     payloads = read_payloads(files) * repeat
     with reaching(""):
         settings = house.load_settings()
@@ -159,7 +159,7 @@ def _report(played: Sequence[Played], total: int, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def normalize(house: House, file: Path, profile: str, identify: bool, content: bool, as_json: bool) -> None:
-    """Prints the standard events that a payload becomes; - is stdin. Needs no configuration, sends nothing."""
+    """Shows what a payload becomes. Needs no configuration and sends nothing; - is stdin."""
     payload = read_payloads([file])[0]
     received = as_received(house, payload, "production")
     try:
@@ -199,7 +199,7 @@ def as_received(house: House, payload: Payload, source: str) -> ReceivedEvent:
 @json_option
 @click.pass_obj
 def test(house: House, destination: str, fixture: Path | None, source_name: str | None, as_json: bool) -> None:
-    """Sends one test event on the path of real delivery, also to a disabled destination; shows request and answer."""
+    """Sends one event to a destination. On the path of real delivery, also to a disabled one; shows both sides."""
     with reaching(""):
         settings = house.load_settings()
         connections = house.read_connections(settings).current
