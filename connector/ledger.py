@@ -2,108 +2,42 @@
 journal, never instead of it: losing the ledger loses no event. The only user of SQLAlchemy for it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
-from sqlalchemy import (
-    Column,
-    Engine,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, SettingsError
+from connector.json_codec import read_json, write_json
+from connector.ledger_tables import (
+    MakeInsert,
+    attempts,
+    counts,
+    destination_states,
+    facts,
+    facts_set,
+    metadata,
+    minutes_added,
+    rejected_keys,
+    states_set,
+    totals,
+    totals_added,
+)
 from connector.model import Attempt, OutcomeKind
 
 MAX_REJECTED_KEYS = 500  # rows; whoever knocks with ever new keys must not fill the disk
 DELIVERING_AT = "delivering_at"  # the fact by which the delivering process shows that it lives
-EXCERPT_BYTES = 2_000  # of an answer's body, kept with the attempt
+MAX_REASON_CHARACTERS = 1_000
 
 CountKey = tuple[str, str, str]  # kind ("received", "delivered", …), subject (source or destination), outcome
 CountsByMinute = Mapping[tuple[datetime, str, str, str], int]
-
-metadata = MetaData()
-attempts = Table(
-    "attempt",
-    metadata,
-    Column("id", Integer, primary_key=True),
-    Column("destination", String(200), nullable=False, index=True),
-    Column("replay", String(60), nullable=False),
-    Column("started_at", Float, nullable=False, index=True),  # seconds since 1970
-    Column("duration_seconds", Float, nullable=False),
-    Column("url", Text, nullable=False),
-    Column("request_bytes", Integer, nullable=False),
-    Column("status", Integer),  # NULL: no answer
-    Column("error", Text, nullable=False),  # why there was none
-    Column("excerpt", Text, nullable=False),  # beginning of the answer's body, when it was not all well
-    Column("delivered", Integer, nullable=False),
-    Column("failed", Integer, nullable=False),
-    Column("outcome", String(20), nullable=False),  # the worst one
-    Column("reason", Text, nullable=False),
-    Column("deliveries", Text, nullable=False),  # JSON list of delivery ids, in order
-)
-counts = Table(
-    "minute_count",
-    metadata,
-    Column("minute", Integer, primary_key=True),  # minutes since 1970
-    Column("kind", String(40), primary_key=True),
-    Column("subject", String(200), primary_key=True),
-    Column("outcome", String(200), primary_key=True),
-    Column("count", Integer, nullable=False),
-)
-totals = Table(
-    "total",
-    metadata,
-    Column("kind", String(40), primary_key=True),
-    Column("subject", String(200), primary_key=True),
-    Column("outcome", String(200), primary_key=True),
-    Column("count", Integer, nullable=False),
-    Column("last_at", Float, nullable=False),
-)
-rejected_keys = Table(
-    "rejected_key",
-    metadata,
-    Column("masked_key", String(60), primary_key=True),
-    Column("address", String(60), primary_key=True),
-    Column("first_at", Float, nullable=False),
-    Column("last_at", Float, nullable=False),
-    Column("count", Integer, nullable=False),
-)
-destination_states = Table(
-    "destination_state",
-    metadata,
-    Column("destination", String(200), primary_key=True),
-    Column("state", String(40), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("since", Float, nullable=False),
-    Column("last_delivered_at", Float),
-    Column("last_error_at", Float),
-    Column("last_error", Text, nullable=False),
-)
-facts = Table(  # what a process has to say to the pages of another, e.g. that it refused the changed file
-    "fact",
-    metadata,
-    Column("name", String(100), primary_key=True),
-    Column("value", Text, nullable=False),
-    Column("at", Float, nullable=False),
-)
+AttemptRow = dict[str, Any]  # the columns of `attempts`
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,72 +71,59 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 class Ledger:
-    """Opens or makes the tables. Safe for several processes and threads: every call is a connection of its own."""
+    """Makes the tables when it is first used. Safe for several processes and threads: every call is a connection of its
+    own. Every method may raise LedgerError, and works again once the database does."""
 
     def __init__(self, url: str) -> None:
-        self._engine: Engine = create_engine(url, poolclass=NullPool)
+        """Raises SettingsError for an address that cannot be one; whether anybody is there shows later."""
+        try:
+            self._engine: Engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+        except ImportError as error:
+            raise SettingsError(
+                [f"CONNECTOR_LEDGER needs the package {error.name}: pip install {error.name}"]
+            ) from None
+        except SQLAlchemyError:
+            raise SettingsError(["CONNECTOR_LEDGER must be an address like sqlite:////var/lib/ledger.db"]) from None
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _prepare_sqlite)
-        self._upsert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        with self._told():
-            self._make_tables()
-
-    def _make_tables(self) -> None:
-        for _ in metadata.tables:
-            try:
-                return metadata.create_all(self._engine)
-            except SQLAlchemyError:
-                # Processes that start together look at the same moment and all find a table missing; one makes it.
-                continue
-        return metadata.create_all(self._engine)
+        self._insert: MakeInsert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        self._has_tables = False
 
     # ── writing ──
 
-    def record(self, made: Sequence[Attempt]) -> None:
-        """One row for each attempt."""
+    def record(self, made: Sequence[AttemptRow]) -> None:
+        """One row for each attempt, as `attempt_row` makes it."""
         if made:
-            with self._told(), self._engine.begin() as connection:
-                connection.execute(insert(attempts), [_attempt_row(attempt) for attempt in made])
+            with self._writing() as connection:
+                connection.execute(insert(attempts), made)
 
     def add_counts(self, by_minute: CountsByMinute, at: datetime) -> None:
-        """Adds to the minutes and to the totals."""
+        """Adds to the minutes and to the totals: all of them, or, when it raises, none."""
         if not by_minute:
             return
         total: dict[CountKey, int] = {}
         minutes = []
-        for (minute, kind, subject, outcome), number in by_minute.items():
+        # In order, since two processes that lock the same rows in different orders wait for each other for ever.
+        for (minute, kind, subject, outcome), number in sorted(by_minute.items()):
             total[kind, subject, outcome] = total.get((kind, subject, outcome), 0) + number
             minutes.append((int(minute.timestamp() // 60), kind, subject, outcome, number))
-        minute_insert: Any = self._upsert(counts)
-        total_insert: Any = self._upsert(totals)
-        with self._told(), self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(
-                minute_insert.on_conflict_do_update(
-                    index_elements=["minute", "kind", "subject", "outcome"],
-                    set_={"count": counts.c.count + minute_insert.excluded.count},
-                ),
-                [dict(zip(counts.c.keys(), row, strict=True)) for row in minutes],
+                minutes_added(self._insert), [dict(zip(counts.c.keys(), row, strict=True)) for row in minutes]
             )
             connection.execute(
-                total_insert.on_conflict_do_update(
-                    index_elements=["kind", "subject", "outcome"],
-                    set_={
-                        "count": totals.c.count + total_insert.excluded.count,
-                        "last_at": total_insert.excluded.last_at,
-                    },
-                ),
+                totals_added(self._insert),
                 [
                     {"kind": kind, "subject": subject, "outcome": outcome, "count": number, "last_at": at.timestamp()}
-                    for (kind, subject, outcome), number in total.items()
+                    for (kind, subject, outcome), number in sorted(total.items())
                 ],
             )
 
     def add_rejected(self, seen: Mapping[tuple[str, str], int], at: datetime) -> None:
         """Adds calls with unknown keys, by masked key and address; past the bound only known pairs still count."""
-        rejected_insert: Any = self._upsert(rejected_keys)
-        with self._told(), self._engine.begin() as connection:
+        with self._writing() as connection:
             (known,) = connection.execute(select(func.count()).select_from(rejected_keys)).one()
-            for (masked_key, address), number in seen.items():
+            for (masked_key, address), number in sorted(seen.items()):
                 again = connection.execute(
                     update(rejected_keys)
                     .where(rejected_keys.c.masked_key == masked_key, rejected_keys.c.address == address)
@@ -210,13 +131,14 @@ class Ledger:
                 )
                 if again.rowcount == 0 and known < MAX_REJECTED_KEYS:
                     known += 1
+                    moment = at.timestamp()
                     connection.execute(
-                        rejected_insert.on_conflict_do_nothing(),
+                        self._insert(rejected_keys).on_conflict_do_nothing(),
                         {
                             "masked_key": masked_key,
                             "address": address,
-                            "first_at": at.timestamp(),
-                            "last_at": at.timestamp(),
+                            "first_at": moment,
+                            "last_at": moment,
                             "count": number,
                         },
                     )
@@ -235,68 +157,46 @@ class Ledger:
             }
             for state in states
         ]
-        if not rows:
-            return
-        state_insert: Any = self._upsert(destination_states)
-        new, old = state_insert.excluded, destination_states.c
-        with self._told(), self._engine.begin() as connection:
-            connection.execute(
-                state_insert.on_conflict_do_update(
-                    index_elements=["destination"],
-                    set_={
-                        "state": new.state,
-                        "reason": new.reason,
-                        "since": new.since,
-                        "last_delivered_at": func.coalesce(new.last_delivered_at, old.last_delivered_at),
-                        "last_error_at": func.coalesce(new.last_error_at, old.last_error_at),
-                        "last_error": func.coalesce(func.nullif(new.last_error, ""), old.last_error),
-                    },
-                ),
-                rows,
-            )
+        if rows:
+            with self._writing() as connection:
+                connection.execute(states_set(self._insert), rows)
 
     def set_fact(self, name: str, value: str, at: datetime) -> None:
-        fact_insert: Any = self._upsert(facts)
-        with self._told(), self._engine.begin() as connection:
-            connection.execute(
-                fact_insert.on_conflict_do_update(
-                    index_elements=["name"],
-                    set_={"value": fact_insert.excluded.value, "at": fact_insert.excluded.at},
-                ),
-                {"name": name, "value": value, "at": at.timestamp()},
-            )
+        with self._writing() as connection:
+            connection.execute(facts_set(self._insert), {"name": name, "value": value, "at": at.timestamp()})
 
     def prune(self, attempts_before: datetime, minutes_before: datetime) -> None:
         """Attempts and minute counts older than that are gone; totals stay."""
-        with self._told(), self._engine.begin() as connection:
+        with self._writing() as connection:
             connection.execute(delete(attempts).where(attempts.c.started_at < attempts_before.timestamp()))
-            connection.execute(delete(counts).where(counts.c.minute < minutes_before.timestamp() / 60))
+            connection.execute(delete(counts).where(counts.c.minute < int(minutes_before.timestamp() // 60)))
 
     # ── reading ──
 
     def totals(self) -> dict[CountKey, int]:
-        with self._told(), self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(select(totals.c.kind, totals.c.subject, totals.c.outcome, totals.c.count))
             return {(kind, subject, outcome): count for kind, subject, outcome, count in rows}
 
     def last_counted(self) -> dict[CountKey, datetime]:
         """When each total last grew."""
-        with self._told(), self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(select(totals.c.kind, totals.c.subject, totals.c.outcome, totals.c.last_at))
             return {(kind, subject, outcome): datetime.fromtimestamp(at, UTC) for kind, subject, outcome, at in rows}
 
     def counts_since(self, since: datetime) -> dict[CountKey, int]:
-        with self._told(), self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 select(counts.c.kind, counts.c.subject, counts.c.outcome, func.sum(counts.c.count))
                 .where(counts.c.minute >= since.timestamp() // 60)
                 .group_by(counts.c.kind, counts.c.subject, counts.c.outcome)
             )
-            return {(kind, subject, outcome): count for kind, subject, outcome, count in rows}
+            # PostgreSQL's sum of such integers is a Decimal.
+            return {(kind, subject, outcome): int(count) for kind, subject, outcome, count in rows}
 
     def rejected_keys(self, limit: int = 20) -> list[RejectedKey]:
         """Latest first."""
-        with self._told(), self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(select(rejected_keys).order_by(rejected_keys.c.last_at.desc()).limit(limit))
             return [
                 RejectedKey(
@@ -310,7 +210,7 @@ class Ledger:
             ]
 
     def destination_states(self) -> dict[str, DestinationState]:
-        with self._told(), self._engine.connect() as connection:
+        with self._reading() as connection:
             return {
                 row.destination: DestinationState(
                     row.destination,
@@ -325,7 +225,7 @@ class Ledger:
             }
 
     def fact(self, name: str) -> str | None:
-        with self._told(), self._engine.connect() as connection:
+        with self._reading() as connection:
             value: str | None = connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar()
             return value
 
@@ -334,12 +234,12 @@ class Ledger:
         query = select(attempts).order_by(attempts.c.id.desc()).limit(limit)
         if destination is not None:
             query = query.where(attempts.c.destination == destination)
-        with self._told(), self._engine.connect() as connection:
+        with self._reading() as connection:
             return [
                 {
                     **row,
                     "started_at": datetime.fromtimestamp(row["started_at"], UTC),
-                    "deliveries": orjson.loads(row["deliveries"]),
+                    "deliveries": read_json(row["deliveries"].encode()),
                 }
                 for row in connection.execute(query).mappings()
             ]
@@ -347,19 +247,36 @@ class Ledger:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _told(self) -> "_Told":
-        return _Told()
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A connection; SQLAlchemy's errors come out of it as the ledger's own."""
+        try:
+            self._make_tables()
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            self._has_tables = False  # perhaps the file is gone, or is another one
+            raise LedgerError(f"ledger: {getattr(error, 'orig', None) or error}") from error
 
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """As `_reading`, committed when the block ends, undone when it raises."""
+        with self._reading() as connection, connection.begin():
+            yield connection
 
-class _Told:
-    """SQLAlchemy's errors, as the ledger's own."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SQLAlchemyError):
-            raise LedgerError(f"ledger: {error.__class__.__name__}: {error}") from error
+    def _make_tables(self) -> None:
+        if self._has_tables:
+            return
+        for _ in metadata.tables:
+            try:
+                metadata.create_all(self._engine)
+            except SQLAlchemyError:
+                # Processes that start together look at the same moment and all find a table missing; one makes it.
+                continue
+            break
+        else:
+            metadata.create_all(self._engine)
+        self._has_tables = True
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:
@@ -368,11 +285,10 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
     connection.execute("PRAGMA synchronous=OFF")  # the ledger may lose its last moments in a power cut
 
 
-def _attempt_row(attempt: Attempt) -> dict[str, Any]:
+def attempt_row(attempt: Attempt) -> AttemptRow:
+    """What is kept of an attempt. Not the answer itself: it may quote a secret or a person; the reason does not."""
     delivered = sum(outcome.kind is OutcomeKind.DELIVERED for outcome in attempt.outcomes)
     worst = next((item for item in attempt.outcomes if item.kind is not OutcomeKind.DELIVERED), attempt.outcomes[0])
-    response = attempt.response
-    is_fine = response is not None and delivered == len(attempt.outcomes)
     return {
         "destination": attempt.destination,
         "replay": attempt.replay,
@@ -380,15 +296,19 @@ def _attempt_row(attempt: Attempt) -> dict[str, Any]:
         "duration_seconds": attempt.duration_seconds,
         "url": attempt.request.url,
         "request_bytes": len(attempt.request.body),
-        "status": response.status if response else None,
-        "error": attempt.error,
-        "excerpt": "" if is_fine or not response else response.body[:EXCERPT_BYTES].decode("utf-8", "replace"),
+        "status": attempt.response.status if attempt.response else None,
+        "error": _clean(attempt.error),
         "delivered": delivered,
         "failed": len(attempt.outcomes) - delivered,
         "outcome": worst.kind.value,
-        "reason": worst.reason,
-        "deliveries": orjson.dumps([delivery.id for delivery in attempt.deliveries]).decode(),
+        "reason": _clean(worst.reason),
+        "deliveries": write_json([delivery.id for delivery in attempt.deliveries]).decode(),
     }
+
+
+def _clean(text: str) -> str:
+    """Without what a database may refuse: one such row would keep all others from being written."""
+    return text[:MAX_REASON_CHARACTERS].encode("utf-8", "replace").decode().replace("\x00", "")
 
 
 def attempts_limit(now: datetime, seconds: float | None) -> datetime:

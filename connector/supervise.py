@@ -1,6 +1,7 @@
 """Keeps one worker per destination running, as the connections file says now, and does the housekeeping beside them.
 
-A changed destination gets a new worker; the old one first brings to its end what it has claimed.
+A changed destination gets a new worker as soon as the old one has brought its request to an end; meanwhile all others
+go on. One that cannot be built is held, and says so.
 """
 
 import hashlib
@@ -17,11 +18,13 @@ from connector.errors import ConnectorError, JournalError
 from connector.journal.base import Journal
 from connector.ledger import DELIVERING_AT, DestinationState, Ledger, LedgerError, attempts_limit
 from connector.model import Connection, Connections, Reader
+from connector.pace import Mood
 from connector.record import Record
 from connector.worker import DestinationWorker
 
 TICK_SECONDS = 0.25  # between two looks at the file, the replays and the counts
 UPKEEP_EVERY = timedelta(seconds=30)
+PRUNE_SECONDS = 0.5  # of one look, lest much to forget hold up everything else
 ERROR_PAUSE_SECONDS = 1.0  # after an error that no worker foresaw, lest it fill the log
 MINUTES_KEPT = timedelta(days=400)  # of minute counts, so that a year can be compared with the last
 
@@ -40,6 +43,23 @@ class Running:
     threads: list[threading.Thread] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
     readers: tuple[Reader, ...] = ()
+    fault: str = ""  # why it has no worker though it is enabled
+
+    @property
+    def is_alive(self) -> bool:
+        return any(thread.is_alive() for thread in self.threads)
+
+    def begin_stop(self) -> None:
+        self.stopping.set()
+        if self.worker:
+            self.worker.stop()
+
+    def finish_stop(self) -> None:
+        """Returns when its threads have ended, each after the request that it was at."""
+        for thread in self.threads:
+            thread.join()
+        if self.worker:
+            self.worker.close()
 
 
 class Supervisor:
@@ -61,6 +81,7 @@ class Supervisor:
         self._record = record
         self._clock = clock
         self._running: dict[str, Running] = {}
+        self._ending: list[Running] = []
         self._taken_up: Connections | None = None
         self._told_problem: str | None = None
         self._upkeep_at = clock.now()
@@ -72,24 +93,35 @@ class Supervisor:
             except ConnectorError as error:
                 log.error("%s; tried again in a second", error)
                 stopping.wait(ERROR_PAUSE_SECONDS)
+            except Exception:
+                log.exception("an unforeseen error; tried again in a second")
+                stopping.wait(ERROR_PAUSE_SECONDS)
             stopping.wait(TICK_SECONDS)
-        self._stop(list(self._running.values()))
+        self.stop()
+
+    def stop(self) -> None:
+        """Returns when every worker has ended and what happened is written down."""
+        last = [*self._ending, *self._running.values()]
+        for running in last:
+            running.begin_stop()
+        for running in last:
+            running.finish_stop()
+            self._record.state(self._state_of(running))
         self._record.flush()
 
     def tick(self) -> None:
-        """Takes up a changed file, looks for replays, writes down what happened, keeps house."""
+        """Takes up a changed file, looks for replays, writes down what happened, keeps house. May raise JournalError;
+        what is left undone then is done by a later tick."""
         connections = self._refreshed()
-        if connections is not self._taken_up:
+        try:
             self._take_up(connections)
-            self._taken_up = connections
-        self._refresh_readers(connections)
-        for running in self._running.values():
-            self._record.state(self._state_of(running))
-        self._record.flush()
-        now = self._clock.now()
-        if now >= self._upkeep_at:
-            self._upkeep_at = now + UPKEEP_EVERY
-            self._keep_house(connections)
+            self._refresh_readers(connections)
+            if self._clock.now() >= self._upkeep_at:
+                self._keep_house(connections)
+        finally:
+            for running in self._running.values():
+                self._record.state(self._state_of(running))
+            self._record.flush()
 
     def _refreshed(self) -> Connections:
         """Those in force; a refusal of the changed file is logged once."""
@@ -101,39 +133,44 @@ class Supervisor:
         return self._connections.current
 
     def _take_up(self, connections: Connections) -> None:
+        """Ends what is gone or changed, and starts what is new, once its predecessor has ended."""
+        if connections is not self._taken_up:
+            know_readers(self._journal, connections)
         wanted = {connection.name: connection for connection in connections.destinations}
-        gone = [
-            running for running in self._running.values() if wanted.get(running.connection.name) != running.connection
-        ]
-        self._stop(gone)
-        for running in gone:
-            del self._running[running.connection.name]
-        know_readers(self._journal, connections)
-        for connection in wanted.values():
-            if connection.name not in self._running:
+        for name, running in list(self._running.items()):
+            if wanted.get(name) != running.connection:
+                running.begin_stop()
+                self._ending.append(self._running.pop(name))
+        for running in [running for running in self._ending if not running.is_alive]:
+            self._ending.remove(running)
+            running.finish_stop()
+        ending = {running.connection.name for running in self._ending}
+        for name, connection in wanted.items():
+            if name not in self._running and name not in ending:
                 self._note_revision(connection)
-                self._running[connection.name] = running = Running(connection, self._clock.now())
-                running.readers = self._present(connection, connections)
-                if connection.enabled:
-                    self._start(running)
-        log.info("connections in force: %d sources, %d destinations", len(connections.sources), len(wanted))
+                self._running[name] = self._started(connection, connections)
+        if connections is not self._taken_up:
+            self._taken_up = connections
+            log.info("connections in force: %d sources, %d destinations", len(connections.sources), len(wanted))
 
-    def _start(self, running: Running) -> None:
-        worker = self._build(running.connection, lambda: running.readers)
+    def _started(self, connection: Connection, connections: Connections) -> Running:
+        running = Running(connection, self._clock.now(), readers=self._present(connection, connections))
+        if not connection.enabled:
+            return running
+        try:
+            worker = self._build(connection, lambda: running.readers)
+        except Exception as error:  # whatever is wrong with this one, the others are to run
+            running.fault = f"it cannot be started: {error}"
+            log.error("destination %s: %s", connection.name, running.fault, exc_info=_unforeseen(error))
+            return running
         running.worker = worker
-        for number in range(running.connection.concurrency):
+        for number in range(connection.concurrency):
             thread = threading.Thread(
-                target=_work, args=(worker, running.stopping), name=f"{running.connection.name}-{number}", daemon=True
+                target=_work, args=(worker, running.stopping), name=f"{connection.name}-{number}", daemon=True
             )
             running.threads.append(thread)
             thread.start()
-
-    def _stop(self, running: Sequence[Running]) -> None:
-        for one in running:
-            one.stopping.set()
-        for one in running:
-            for thread in one.threads:
-                thread.join()
+        return running
 
     def _present(self, connection: Connection, connections: Connections) -> tuple[Reader, ...]:
         enabled = {source.name for source in connections.sources if source.enabled}
@@ -163,12 +200,14 @@ class Supervisor:
         self._journal.note_revision(connection.name, fingerprint, definition)
 
     def _state_of(self, running: Running) -> DestinationState:
-        worker = running.worker
+        worker, name = running.worker, running.connection.name
+        if worker is None and running.fault:
+            return DestinationState(name, Mood.HELD, running.fault, running.started_at, None, running.started_at, "")
         if worker is None:
-            return DestinationState(running.connection.name, "disabled", "", self._clock.now(), None, None, "")
+            return DestinationState(name, "disabled", "", running.started_at, None, None, "")
         standing = worker.standing
         return DestinationState(
-            running.connection.name,
+            name,
             standing.mood,
             standing.reason,
             standing.since or running.started_at,
@@ -178,14 +217,23 @@ class Supervisor:
         )
 
     def _keep_house(self, connections: Connections) -> None:
+        """Forgets what is past its limits, for a moment; when there is more, the next tick goes on."""
         now = self._clock.now()
         retention = connections.retention
+        end = now + timedelta(seconds=PRUNE_SECONDS)
+        self._upkeep_at = now + UPKEEP_EVERY
         try:
             while removed := self._journal.prune(retention):
                 log.info("retention removed %d events", removed)
+                if self._clock.now() >= end:
+                    self._upkeep_at = now
+                    break
+        except JournalError as error:
+            log.warning("keeping house: %s", error)
+        try:
             self._ledger.set_fact(DELIVERING_AT, now.isoformat(), now)
             self._ledger.prune(attempts_limit(now, retention.attempts_seconds), now - MINUTES_KEPT)
-        except (JournalError, LedgerError) as error:
+        except LedgerError as error:
             log.warning("keeping house: %s", error)
 
 
@@ -204,16 +252,18 @@ def _sources_of(connection: Connection, connections: Connections) -> list[str]:
     return known if connection.sources is None else [name for name in connection.sources if name in known]
 
 
+def _unforeseen(error: Exception) -> Exception | None:
+    """Whose traceback belongs into the log."""
+    return None if isinstance(error, ConnectorError) else error
+
+
 def _work(worker: DestinationWorker, stopping: threading.Event) -> None:
     """`run_once` for ever. What it did not foresee is logged and costs a pause, not the thread."""
     while not stopping.is_set():
         try:
             pause = worker.run_once()
-        except ConnectorError as error:
-            log.error("destination %s: %s", worker.destination.connection.name, error)
-            pause = ERROR_PAUSE_SECONDS
-        except Exception:
-            log.exception("destination %s: an unforeseen error", worker.destination.connection.name)
+        except Exception as error:
+            log.error("destination %s: %s", worker.destination.connection.name, error, exc_info=_unforeseen(error))
             pause = ERROR_PAUSE_SECONDS
         if pause:
-            stopping.wait(min(pause, 1.0))
+            stopping.wait(min(pause, ERROR_PAUSE_SECONDS))
