@@ -39,14 +39,19 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the stub does about a call. Only with status 200 does it take the events."""
+    """What the stub does about a call."""
 
     status: int = 200
     body: bytes = b"OK"
     headers: Mapping[str, str] = field(default_factory=dict)
     silent: bool = False  # nothing at all, until the caller gives up or the stub is stopped
     drips: bool = False  # the answer comes byte by byte, and never ends
-    is_cut: bool = False  # the connection is closed in the middle of the answer's head
+    is_cut: bool = False  # the connection is closed in the middle of the status line
+    pause_seconds: float = 0.0  # between taking the events and answering
+
+    @property
+    def takes_events(self) -> bool:
+        return self.status == 200 and self.body == b"OK" and not (self.silent or self.drips or self.is_cut)
 
 
 Behaviour = Callable[[Call], Reply]
@@ -61,6 +66,11 @@ def is_marked(event: Mapping[str, Any]) -> bool:
 
 def accept(call: Call) -> Reply:
     return Reply()
+
+
+def slowly(seconds: float) -> Behaviour:
+    """Takes the events at once and answers late: who is killed meanwhile has to send them again."""
+    return lambda call: Reply(pause_seconds=seconds)
 
 
 def always(status: int, body: bytes = b"", **headers: str) -> Behaviour:
@@ -173,7 +183,7 @@ class RudderStub:
         with self._lock:
             self._calls.append(call)
         reply = self.behaviour(call)
-        if reply == Reply():
+        if reply.takes_events:
             self._take(call)
         return reply
 
@@ -262,8 +272,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip()
         elif reply.is_cut:
             self.close_connection = True
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Le")
+            self.wfile.write(b"HTTP/1.1 2")
         else:
+            self.server.stub.stopping.wait(reply.pause_seconds)
             self.send_response(reply.status)
             for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
                 self.send_header(name, value)

@@ -14,7 +14,8 @@ from tests.acceptance.service import RUDDER_KEY, WRITE_KEY, Service
 from tests.stubs import RudderStub, accept
 
 TEST_SECONDS = 90  # a test that takes longer hangs
-SHOWN_LINES = 200
+SHOWN_LINES = 80
+SHOWN_CHARACTERS = 300
 
 _services: dict[str, list[Service]] = {}
 
@@ -24,7 +25,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.failed:
         for service in _services.get(item.nodeid, []):
-            shown = service.log.splitlines()[-SHOWN_LINES:]
+            shown = [line[:SHOWN_CHARACTERS] for line in service.log.splitlines()[-SHOWN_LINES:]]
             report.sections.append((f"the service in {service.folder.name} said", "\n".join(shown)))
     return report
 
@@ -79,6 +80,4 @@ def make_service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cal
 @pytest.fixture
 def service(make_service: Callable[..., Service], stub: RudderStub) -> Service:
     """Started, with `stub` as its only destination, from environment variables alone."""
-    return make_service(
-        WRITE_KEY=WRITE_KEY, DESTINATION_URL=stub.url, DESTINATION_WRITE_KEY=RUDDER_KEY
-    ).start()
+    return make_service(WRITE_KEY=WRITE_KEY, DESTINATION_URL=stub.url, DESTINATION_WRITE_KEY=RUDDER_KEY).start()

@@ -99,7 +99,9 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -146,5 +148,7 @@ def assert_all_arrive(stub: RudderStub, answered: Iterable[str], seconds: float 
         arrived = stub.arrived
         doubled = sum(arrived[event_id] - 1 for event_id in wanted if event_id in arrived)
         lost = len(wanted - arrived.keys())
-        print(f"{what or 'oracle'}: accepted {len(wanted)}, delivered {len(wanted) - lost}, lost {lost}, doubled {doubled}")
+        print(
+            f"{what or 'oracle'}: accepted {len(wanted)}, delivered {len(wanted) - lost}, lost {lost}, doubled {doubled}"
+        )
     assert len(stub.message_ids) == len(arrived)

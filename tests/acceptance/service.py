@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 from connector.clock import SystemClock
 from connector.journal.sqlite import SqliteJournal
+from tests.stubs import RudderStub
 
 ROOT = Path(__file__).parents[2]
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "app:app")
@@ -47,6 +48,24 @@ def wait_until(is_so: Callable[[], object], what: str, seconds: float = 30.0) ->
     while not is_so():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(LOOK_SECONDS)
+
+
+def source(name: str = "production", write_key: str = WRITE_KEY, **more: Any) -> dict[str, Any]:
+    return {"name": name, "write_keys": [write_key], **more}
+
+
+def rudder(stub: RudderStub, name: str = "rudder", **more: Any) -> dict[str, Any]:
+    """A destination that goes to the stub, in more haste than its defaults."""
+    return {
+        "name": name,
+        "type": "rudderstack",
+        "url": stub.url,
+        "write_key": RUDDER_KEY,
+        "batch": {"max_wait": 0.1},
+        "timeout": 0.5,
+        "retry": {"retries": 12, "delays": [0.1, 0.2]},
+        **more,
+    }
 
 
 def free_port() -> int:
@@ -81,6 +100,16 @@ class Service:
         }
         self.process: subprocess.Popen[bytes] | None = None
         self._groups: list[int] = []
+
+    def configure(self, destinations: Sequence[Mapping[str, Any]], **more: Any) -> None:
+        """Writes connector.yaml, whole at once; `sources` and `retention` may be given."""
+        content = {"sources": [source()], "destinations": list(destinations), **more}
+        self.write_config(json.dumps(content, indent=1))  # JSON is YAML, too
+
+    def write_config(self, text: str) -> None:
+        written = self.folder / "connector.yaml.new"
+        written.write_text(text)
+        written.replace(self.folder / "connector.yaml")
 
     # ── processes ──
 

@@ -6,10 +6,11 @@ import pytest
 
 from tests.acceptance.customerio import Load, assert_all_arrive
 from tests.acceptance.service import Service, wait_until
-from tests.stubs import RudderStub
+from tests.stubs import RudderStub, slowly
 
 ROUNDS = 3
 EVENTS_BETWEEN = 60  # answered between two kills
+ANSWER_SECONDS = 0.3  # that the destination takes: many a kill falls between sending and hearing of it
 
 Kill = Callable[[Service], None]
 
@@ -34,12 +35,15 @@ def is_whole(service: Service) -> bool:
     return len(service.web_workers()) >= 2 and service.delivering() is not None
 
 
-@pytest.mark.parametrize(
-    "kill", [kill_a_web_worker, kill_all_web_workers, kill_the_delivering_process, kill_both], ids=lambda kill: kill.__name__
-)
+KILLS = (kill_a_web_worker, kill_all_web_workers, kill_the_delivering_process, kill_both)
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.__name__)
 def test_nothing_answered_200_is_lost_however_often_a_process_is_killed(
     service: Service, stub: RudderStub, kill: Kill
 ) -> None:
+    stub.behaviour = slowly(ANSWER_SECONDS)
+
     with Load(service) as load:
         for _ in range(ROUNDS):
             load.wait_for(EVENTS_BETWEEN)
@@ -53,6 +57,8 @@ def test_nothing_answered_200_is_lost_however_often_a_process_is_killed(
 def test_nothing_answered_200_is_lost_when_the_master_is_killed_and_started_again(
     service: Service, stub: RudderStub
 ) -> None:
+    stub.behaviour = slowly(ANSWER_SECONDS)
+
     with Load(service) as load:
         for _ in range(ROUNDS):
             load.wait_for(EVENTS_BETWEEN)
