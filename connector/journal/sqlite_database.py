@@ -30,6 +30,8 @@ class SqliteDatabase:
         self._lock_path = path.with_name(path.name + ".write-lock")
         self._idle: dict[bool, deque[sqlite3.Connection]] = {True: deque(), False: deque()}
         path.parent.mkdir(parents=True, exist_ok=True)
+        with self.errors_told():  # people's data: for the owner only; SQLite gives the files beside it the same mode
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         with self.errors_told(), self._turn(), self.reading() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -43,8 +43,9 @@ class SqlitePast(SqliteReading):
     def find(self, event_id: str) -> list[ReceivedEvent]:
         with self._db.errors_told(), self._db.reading() as connection:
             rows = connection.execute(
-                "SELECT name, event_id, body, received_at, headers, seq FROM source JOIN received"
-                " ON received.source_id = source.id AND event_id = ? WHERE body IS NOT NULL ORDER BY seq",
+                "SELECT name, event_id, body, received_at, headers, seq FROM source CROSS JOIN received"
+                " INDEXED BY received_by_id ON received.source_id = source.id AND event_id = ?"
+                " WHERE body IS NOT NULL ORDER BY seq",
                 (event_id,),
             ).fetchall()
         return [

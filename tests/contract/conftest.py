@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from connector.journal import sqlite_receiving
 from connector.journal.base import Journal
 from connector.journal.sqlite import SqliteJournal
 from tests.contract.journal_words import LEASE_SECONDS
@@ -41,3 +42,11 @@ def open_journal(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeCloc
 @pytest.fixture
 def journal(open_journal: Callable[[], Journal]) -> Journal:
     return open_journal()
+
+
+@pytest.fixture
+def small_quarantine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Per source: three bodies, of 100 bytes together, and hashes of two more."""
+    monkeypatch.setattr(sqlite_receiving, "QUARANTINE_BODIES", 3)
+    monkeypatch.setattr(sqlite_receiving, "QUARANTINE_BYTES", 100)
+    monkeypatch.setattr(sqlite_receiving, "QUARANTINE_HASHES", 2)
