@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import click
+from rich.text import Text
 
 from connector.commands.answers import (
     PROBLEM,
@@ -179,15 +180,16 @@ def _place(fixture: str) -> tuple[int, str]:
 
 def _say(arrivals: Sequence[Arrival]) -> None:
     documented = [arrival for arrival in arrivals if arrival.is_documented]
-    made = table("event", "becomes", "arrived at", folded=("arrived at",))
+    made = table("event", "becomes", "arrived at", folded=("becomes", "arrived at"))
     for arrival in documented:
-        row(made, arrival.name or arrival.fixture, arrival.title or "–", _where(arrival))
+        where = Text(_where(arrival), "green" if arrival.is_fine else "red")
+        row(made, arrival.name or arrival.fixture, arrival.title or "–", where)
     show_table(made)
     oddities = [arrival for arrival in arrivals if not arrival.is_documented]
     states = Counter(_where(arrival) for arrival in oddities)
     say(f"\nBeside them {len(oddities)} oddities (broken fields, unknown names, nobody in it):", "bold")
-    for where, count in states.most_common():
-        say(f"  {count:>4}  {where}")
+    for place, count in states.most_common():
+        say(f"  {count:>4}  {place}")
     fine = sum(arrival.is_fine for arrival in documented)
     is_all = fine == len(PAIRS)
     say(
@@ -204,7 +206,11 @@ def _say(arrivals: Sequence[Arrival]) -> None:
 def _where(arrival: Arrival) -> str:
     if not arrival.name:
         return f"not in the journal ({arrival.outcome})"
-    return ", ".join(f"{fate.destination}: {fate.state}" for fate in arrival.fates) or "no destination"
+    told = [
+        fate.destination if fate.state is State.DELIVERED else f"{fate.destination} ({fate.state})"
+        for fate in arrival.fates
+    ]
+    return ", ".join(told) or "no destination"
 
 
 def _document(arrivals: Sequence[Arrival]) -> dict[str, Any]:

@@ -75,10 +75,13 @@ def check(house: House, as_json: bool) -> None:
     try:
         settings = house.load_settings()
         shown["settings"] = dict(describe(settings))
-        connections = house.read_connections(settings).current
+        live = house.read_connections(settings)
+        connections = live.current
     except SettingsError as error:
         problems = error.problems
     else:
+        # What a service would fall back on is not what was asked about.
+        problems = live.problem.splitlines() if live.problem else []
         found = warnings(connections, settings.public_url)
         shown["sources"] = [source.name for source in connections.sources]
         shown["destinations"] = [

@@ -23,7 +23,7 @@ from connector.commands.answers import (
     table,
 )
 from connector.commands.desk import Desk, open_desk
-from connector.commands.operating import cut, event_name
+from connector.commands.operating import LONGEST_ID, cut, event_name
 from connector.errors import PayloadError
 from connector.house import House
 from connector.journal.base import DeadLetter, Quarantined
@@ -87,7 +87,11 @@ def list_dead(house: House, destination: str | None, limit: int, as_json: bool) 
         place = f"{letter.reader.destination} ({letter.reader.replay})"
         row(
             made,
-            *(letter.id, place if letter.reader.replay else letter.reader.destination, cut(letter.event_id, 26)),
+            *(
+                letter.id,
+                place if letter.reader.replay else letter.reader.destination,
+                cut(letter.event_id, LONGEST_ID),
+            ),
             *(letter.type, letter.attempts, ago(letter.died_at, now), letter.reason),
         )
     show_table(made)
@@ -204,7 +208,14 @@ def list_quarantined(house: House, source: str | None, limit: int, as_json: bool
         kept = "" if one.body is not None else "; only its hash is kept"
         row(
             made,
-            *(one.id, one.source, ago(one.received_at, now), f"{one.count:,}", f"{one.size:,}", cut(one.event_id, 26)),
+            *(
+                one.id,
+                one.source,
+                ago(one.received_at, now),
+                f"{one.count:,}",
+                f"{one.size:,}",
+                cut(one.event_id, LONGEST_ID),
+            ),
             one.reason + kept,
         )
     show_table(made)

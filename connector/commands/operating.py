@@ -7,8 +7,10 @@ from itertools import takewhile
 from typing import Any
 
 import click
+from rich.text import Text
 
 from connector.commands.answers import (
+    COLOURS,
     PROBLEM,
     Refusal,
     ago,
@@ -33,6 +35,8 @@ from connector.overview import DestinationOverview
 
 FOLLOW_SECONDS = 0.5  # between two looks at the journal
 SETTLE = timedelta(seconds=1.5)  # a fresh event is shown once it has had the time to be delivered
+LONGEST_NAME, LONGEST_ID = 45, 26  # of what is documented; other people's may be of any length
+WORST_FIRST = (State.DEAD, State.HELD, State.WAITING, State.DISABLED, State.DELIVERED, State.FILTERED, State.EARLIER)
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
@@ -75,16 +79,20 @@ def _show_events(desk: Desk, events: Sequence[ReceivedEvent], as_json: bool, wit
         for received in events:
             show_json(_event_document(received, fates.of(received)))
         return
-    made = table("received", "source", "event", "event id", "destinations", folded=("destinations",))
+    has_sources = len(desk.connections.sources) > 1
+    columns = ("received", "source", "event", "event id", "destinations")
+    made = table(*[one for one in columns if has_sources or one != "source"], folded=("event", "destinations"))
     made.show_header = with_header
+    today = desk.house.clock.now().date()
     for received in events:
+        at = received.received_at
         row(
             made,
-            f"{received.received_at:{TIME_FORMAT}}",
-            received.source,
-            cut(event_name(received), 45),  # as long as the longest documented one
-            cut(received.event_id, 26),
-            ", ".join(f"{_label(fate)} {fate.state}" for fate in fates.of(received)) or "none",
+            f"{at:%H:%M:%S}" if at.date() == today else f"{at:%Y-%m-%d %H:%M:%S}",
+            *([received.source] if has_sources else []),
+            cut(event_name(received), LONGEST_NAME),
+            cut(received.event_id, LONGEST_ID),
+            told_together([fate for fate in fates.of(received) if not (fate.replay and fate.state is State.DELIVERED)]),
         )
     if events:
         show_table(made)
@@ -92,6 +100,16 @@ def _show_events(desk: Desk, events: Sequence[ReceivedEvent], as_json: bool, wit
 
 def _label(fate: Fate) -> str:
     return f"{fate.destination} ({fate.replay})" if fate.replay else fate.destination
+
+
+def told_together(fates: Sequence[Fate]) -> Text:
+    """`delivered: files, hook; dead: rudder`; the worst state gives the colour."""
+    by_state: dict[str, list[str]] = {}
+    for fate in fates:
+        by_state.setdefault(fate.state, []).append(_label(fate))
+    words = "; ".join(f"{state}: {', '.join(names)}" for state, names in by_state.items())
+    worst = next((state for state in WORST_FIRST if state in by_state), "")
+    return Text(words or "no destination", COLOURS.get(worst, "dim"))
 
 
 def cut(text: str, length: int) -> str:

@@ -208,6 +208,6 @@ def test_serve_only_receives_and_deliver_only_delivers(tmp_path: Path) -> None:
         web.terminate()
         web.wait(STOP_SECONDS)
 
-    assert "file waiting" in waiting
+    assert "waiting: file" in waiting
     assert code == 0
     assert '"logger": "connector.supervise"' in halves.log
