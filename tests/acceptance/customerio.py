@@ -87,6 +87,7 @@ class Load:
     gives_up: bool = False  # True: an event that was not answered 200 is not sent again
     answered: list[str] = field(default_factory=list)  # event ids answered 200, in order
     outcomes: Counter[int] = field(default_factory=Counter)  # status: answers
+    failures: Counter[str] = field(default_factory=Counter)  # why there was no answer: name of the exception
     slowest: float = 0.0  # seconds to an answer
 
     def __post_init__(self) -> None:
@@ -128,9 +129,11 @@ class Load:
         try:
             connection.request("POST", f"/v1/webhook?writeKey={WRITE_KEY}", body)
             status = read_answer(connection, started_at).status
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             connection.close()  # the next request opens a new one
             status = NO_ANSWER
+            with self._lock:
+                self.failures[type(error).__name__] += 1
         with self._lock:
             self.outcomes[status] += 1
             self.slowest = max(self.slowest, time.monotonic() - started_at)
@@ -147,8 +150,7 @@ def assert_all_arrive(stub: RudderStub, answered: Iterable[str], seconds: float 
     finally:
         arrived = stub.arrived
         doubled = sum(arrived[event_id] - 1 for event_id in wanted if event_id in arrived)
-        lost = len(wanted - arrived.keys())
-        print(
-            f"{what or 'oracle'}: accepted {len(wanted)}, delivered {len(wanted) - lost}, lost {lost}, doubled {doubled}"
-        )
+        delivered = len(wanted & arrived.keys())
+        counts = f"accepted {len(wanted)}, delivered {delivered}, lost {len(wanted) - delivered}, doubled {doubled}"
+        print(f"{what or 'oracle'}: {counts}")
     assert len(stub.message_ids) == len(arrived)
