@@ -1,16 +1,21 @@
 """Replays: the past before a destination again. Which rules apply to one, what it would send, and how it is begun."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from connector.destinations.base import Destination
-from connector.errors import JournalError
+from connector.errors import JournalError, MappingError
 from connector.journal.base import Journal
 from connector.model import Reader
 from connector.normalize import normalize
 from connector.route import Route
+
+NOTHING = "`false`"  # a filter
+
+log = logging.getLogger(__name__)
 
 
 class Routes:
@@ -23,7 +28,7 @@ class Routes:
         self._of_replays: dict[str, Route] = {}
 
     def of(self, reader: Reader) -> Route:
-        """The rules for this reader's events. Raises MappingError when a replay's filter does not compile."""
+        """The rules for this reader's events. Raises JournalError when they cannot be looked up."""
         if not reader.replay:
             return self._present
         known = self._of_replays.get(reader.replay)
@@ -34,9 +39,18 @@ class Routes:
     def _narrowed(self, replay_id: str) -> Route:
         for state in self._journal.replays():
             if state.id == replay_id:
-                return Route(self._destination, state.where) if state.where else self._present
+                return self._filtered(replay_id, state.where) if state.where else self._present
         # Never the present rules instead: without its filter it might send what nobody wanted sent.
         raise JournalError(f"replay {replay_id} is not in the journal")
+
+    def _filtered(self, replay_id: str, where: str) -> Route:
+        try:
+            return Route(self._destination, where)
+        except MappingError as error:
+            # It was checked when it was made, by another version perhaps. It must not stand in the present's way.
+            log.error("replay %s is cancelled, its filter cannot be used: %s", replay_id, error)
+            self._journal.cancel_replay(replay_id)
+            return Route(self._destination, NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

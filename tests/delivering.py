@@ -110,9 +110,10 @@ class Rig:
         while True:
             pause = self.worker.run_once()
             if pause:
-                if self.clock.now() >= end:
+                left = (end - self.clock.now()).total_seconds()
+                if left <= 0:
                     return
-                self.clock.advance(idle_seconds if pause == IDLE_SECONDS else pause)
+                self.clock.advance(min(left, idle_seconds if pause == IDLE_SECONDS else pause))
 
     @property
     def sent(self) -> list[list[str]]:
