@@ -190,6 +190,8 @@ def _say(arrivals: Sequence[Arrival]) -> None:
     say(f"\nBeside them {len(oddities)} oddities (broken fields, unknown names, nobody in it):", "bold")
     for place, count in states.most_common():
         say(f"  {count:>4}  {place}")
+    if any(fate.state is State.DEAD for arrival in oddities for fate in arrival.fates):
+        say("  Some name nobody, and are dead letters where a person is needed: `dead drop` removes them.", "dim")
     fine = sum(arrival.is_fine for arrival in documented)
     is_all = fine == len(PAIRS)
     say(
