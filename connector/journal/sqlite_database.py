@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from connector.errors import JournalError, JournalFullError
@@ -19,6 +19,8 @@ SCHEMA = Path(__file__).with_name("sqlite_schema.sql")
 BUSY_SECONDS = 2.5  # below the 3 s after which receiving answers 503; only strangers hold SQLite's own lock that long
 CACHED_STATEMENTS = 512  # one per group size and kind of statement
 SCHEMA_VERSION = 1
+FOLD_MILLISECONDS = 200  # to wait for readers while receiving waits for us
+FOLD_TRIES = 5
 WAL_BYTES = 64 * 1024 * 1024  # the write-ahead log is cut back to this after a burst
 
 
@@ -30,8 +32,8 @@ class SqliteDatabase:
         self._lock_path = path.with_name(path.name + ".write-lock")
         self._idle: dict[bool, deque[sqlite3.Connection]] = {True: deque(), False: deque()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self.errors_told():  # people's data: for the owner only; SQLite gives the files beside it the same mode
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with self.errors_told():
+            self._make_private()
         with self.errors_told(), self._turn(), self.reading() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -78,10 +80,18 @@ class SqliteDatabase:
             yield connection
             connection.execute("COMMIT")
 
-    def fold_in(self) -> None:
-        """Empties the write-ahead log into the file, so that what was erased is in neither; not while others read."""
-        with self.errors_told(), self._turn(), self.reading() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    def fold_in(self) -> bool:
+        """Empties the write-ahead log, so that what was erased is in no file; False if others keep reading."""
+        for _ in range(FOLD_TRIES):
+            with self.errors_told(), self._turn(), self.reading() as connection:
+                connection.execute(f"PRAGMA busy_timeout={FOLD_MILLISECONDS}")
+                try:
+                    (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
+            if not is_busy:
+                return True
+        return False
 
     def size_bytes(self) -> int:
         """Bytes in use, free pages left out."""
@@ -100,6 +110,15 @@ class SqliteDatabase:
         for idle in self._idle.values():
             while idle:
                 idle.pop().close()
+
+    def _make_private(self) -> None:
+        """People's data is for the owner only; SQLite gives the files beside this one the same mode.
+
+        Not opened when it is there: closing it again would drop the locks that SQLite holds on it in this process.
+        https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+        """
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
     def _connect(self, durable: bool) -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -89,15 +89,19 @@ class SqliteLeases(SqliteReceiving):
                 "UPDATE reader SET lease_owner = ?, lease_until = ? WHERE id = ?",
                 (self._owner, to_micros(now + self._lease), reader_id),
             )
-            settled_before = tx.execute(
-                "SELECT DISTINCT seq FROM delivery WHERE reader_id = ? AND seq > ?", (reader_id, cursor)
-            ).fetchall()
         if claims is None or owner != self._owner:
             claims = Claims(reader_id, source_id, cursor, position, cursor, now, stop_seq, since, until)
-            claims.settled_before = frozenset(seq for (seq,) in settled_before)
+            claims.settled_before = self._settled_past(reader_id, cursor)
             self._claims[reader] = claims
         claims.lease_until = now + self._lease
         return claims
+
+    def _settled_past(self, reader_id: int, cursor: int) -> frozenset[int]:
+        with self._db.errors_told(), self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT seq FROM delivery WHERE reader_id = ? AND seq > ?", (reader_id, cursor)
+            ).fetchall()
+        return frozenset(seq for (seq,) in rows)
 
     def _still_holds(self, claims: Claims) -> bool:
         with self._db.errors_told(), self._db.reading() as connection:

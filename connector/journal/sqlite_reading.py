@@ -14,7 +14,6 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import Any
 
-from connector.errors import JournalError
 from connector.journal.base import Backlog
 from connector.journal.sqlite_leases import Claims, SqliteLeases
 from connector.journal.sqlite_places import END, last_seq, position_at, pruned_to, seq_before
@@ -114,7 +113,7 @@ class SqliteReading(SqliteLeases):
                     self._claim_retries(connection, reader, claims, now, limit, claimed)
                     self._claim_returned(connection, reader, claims, now, limit, claimed)
                     self._claim_fresh(connection, reader, claims, now, limit, claimed)
-            except JournalError:
+            except Exception:
                 self._put_back(claims, claimed)  # else it would be hidden until the lease ends
                 raise
             if not claimed:

@@ -83,3 +83,15 @@ def make_dead(journal: Journal, count: int = 1, reader: Reader = READER) -> Sequ
     """Makes dead letters of the next events; returns the letters' ids."""
     journal.settle(reader, dead(*journal.claim(reader, count)))
     return [letter.id for letter in journal.dead_letters()]
+
+
+def second(number: float) -> datetime:
+    return START + timedelta(seconds=number)
+
+
+def replayed(
+    journal: Journal, since: datetime | None = None, until: datetime | None = None, where: str | None = None
+) -> Reader:
+    """The reader of a new replay."""
+    [state] = journal.replay("hook", [SOURCE], since, until, where)
+    return Reader("hook", state.source, state.id)

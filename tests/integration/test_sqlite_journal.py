@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from itertools import chain
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -22,14 +21,11 @@ from connector.clock import SystemClock
 from connector.errors import JournalError, JournalFullError
 from connector.journal import sqlite_database
 from connector.journal.sqlite import RESERVE_BYTES, SqliteJournal
-from connector.journal.sqlite_database import SqliteDatabase
-from connector.journal.sqlite_keeping import SqliteKeeping
-from connector.model import Reader, Receipt, Retention, Settlement, Verdict
+from connector.model import Reader, Receipt, Retention
 from tests.contract.journal_words import (
     READER,
     SOURCE,
     START,
-    dead,
     done,
     event,
     events,
@@ -37,28 +33,13 @@ from tests.contract.journal_words import (
     released,
     retry,
     settle_all,
-    step,
     store,
 )
 from tests.fakes import FakeClock
+from tests.integration.observed_journal import ObservedDatabase, ObservedJournal
 
 SPAWN = multiprocessing.get_context("spawn")  # a fork would copy this process's locks and threads
 PATIENCE_SECONDS = 30.0
-
-
-class ObservedDatabase(SqliteDatabase):
-    """Notes every statement; while `is_broken`, every statement fails as on a bad disk."""
-
-    def __init__(self, path: Path) -> None:
-        self.statements: dict[str, None] = {}
-        self.is_broken = False
-        super().__init__(path)
-
-    def _connect(self, durable: bool) -> sqlite3.Connection:
-        connection = super()._connect(durable)
-        connection.set_trace_callback(lambda statement: self.statements.setdefault(statement))
-        connection.set_progress_handler(lambda: self.is_broken, 1)
-        return connection
 
 
 @pytest.fixture
@@ -79,17 +60,11 @@ def journal(path: Path, clock: FakeClock) -> Iterator[SqliteJournal]:
 
 
 @pytest.fixture
-def observed(path: Path, clock: FakeClock) -> Iterator[tuple[SqliteKeeping, ObservedDatabase]]:
+def observed(path: Path, clock: FakeClock) -> Iterator[tuple[ObservedJournal, ObservedDatabase]]:
     database = ObservedDatabase(path)
-    journal = ObservedJournal(database, clock, reserve_bytes=0, lease_seconds=60.0)
+    journal = ObservedJournal(database, clock)
     yield journal, database
     journal.close()
-
-
-class ObservedJournal(SqliteKeeping):
-    def close(self) -> None:
-        self._give_up_leases()
-        self._db.close()
 
 
 # ── processes that are killed ──
@@ -260,7 +235,7 @@ def test_a_lock_that_somebody_holds_is_an_error_in_time_and_then_forgotten(
     journal.close()
 
 
-def test_an_error_in_the_middle_of_a_claim_loses_nothing(observed: tuple[SqliteKeeping, ObservedDatabase]) -> None:
+def test_an_error_in_the_middle_of_a_claim_loses_nothing(observed: tuple[ObservedJournal, ObservedDatabase]) -> None:
     journal, database = observed
     journal.add_reader(READER, "beginning")
     store(journal, 6)
@@ -279,7 +254,7 @@ def test_an_error_in_the_middle_of_a_claim_loses_nothing(observed: tuple[SqliteK
 
 
 def test_an_error_in_the_middle_of_an_append_leaves_nothing_behind(
-    observed: tuple[SqliteKeeping, ObservedDatabase],
+    observed: tuple[ObservedJournal, ObservedDatabase],
 ) -> None:
     journal, database = observed
     store(journal, 1)
@@ -437,62 +412,3 @@ def test_the_files_are_for_their_owner_only(journal: SqliteJournal, path: Path) 
     modes = {file.name: file.stat().st_mode & 0o077 for file in path.parent.iterdir() if "journal" in file.name}
 
     assert modes == dict.fromkeys(modes, 0)
-
-
-# ── plans ──
-
-GROWING = tuple(f"SCAN {table}" for table in ("received", "delivery", "quarantine"))
-
-
-def test_no_statement_walks_a_whole_table(
-    observed: tuple[SqliteKeeping, ObservedDatabase], path: Path, clock: FakeClock
-) -> None:
-    journal, database = observed
-    _use_everything(journal, clock)
-
-    plans = sqlite3.connect(path)
-    for statement in database.statements:
-        if not statement.startswith(("SELECT", "UPDATE", "DELETE", "INSERT")):
-            continue
-        for _, _, _, detail in plans.execute("EXPLAIN QUERY PLAN " + statement):
-            assert not detail.startswith(GROWING), (statement, detail)
-            if "FROM received" in statement and "ORDER BY seq" in statement and "event_id = " not in statement:
-                assert "TEMP B-TREE FOR ORDER BY" not in detail, (statement, detail)
-    plans.close()
-
-
-def _use_everything(journal: SqliteKeeping, clock: FakeClock) -> None:
-    """Every method, on its usual ways."""
-    for name, start in {"hook": "beginning", "late": "now", "moment": "2026-09-01T12:00:04Z"}.items():
-        journal.add_reader(Reader(name, SOURCE), start)
-    store(journal, 20)
-    journal.append([event(30, quarantine_reason="why"), event(31, proof="a"), event(32, is_provisional=True)])
-    first, second, third, fourth, *_ = journal.claim(READER, 10)
-    journal.settle(READER, [*done(first), *retry(second, at=START), *dead(third), *released(fourth)])
-    journal.settle(READER, retry(*journal.claim(READER, 1), at=START + timedelta(days=9)))
-    journal.settle(READER, [Settlement(item.received.seq, (step(Verdict.DONE),)) for item in journal.claim(READER, 9)])
-    journal.backlog(READER)
-    for since, until in ((None, None), (START, None), (START, START + timedelta(seconds=9))):
-        for source in (None, SOURCE):
-            list(journal.scan(since, until, source))
-            journal.count(since, until, source)
-    journal.find("event-00001")
-    journal.latest(5)
-    journal.latest(5, SOURCE)
-    journal.whereabouts(3)
-    [one, other] = [state for _ in range(2) for state in journal.replay("hook", [SOURCE], START, None, None)]
-    settle_all(journal, Reader("hook", SOURCE, one.id))
-    journal.cancel_replay(other.id)
-    letters = [letter.id for letter in journal.dead_letters()]
-    journal.retry_dead(letters)
-    journal.drop_dead(letters)
-    journal.release_quarantined([kept.id for kept in journal.quarantined(SOURCE)][:1])
-    journal.drop_quarantined([kept.id for kept in journal.quarantined()])
-    journal.proven_keys()
-    journal.readers()
-    journal.note_revision("hook", "1", "{}")
-    journal.revision_at("hook", 5)
-    journal.erase([5])
-    journal.check_writable()
-    clock.advance(10**6)
-    journal.prune(Retention(events_seconds=10**6 - 5, events_bytes=1))
