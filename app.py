@@ -25,7 +25,7 @@ from connector.journal.group_commit import GroupCommit
 from connector.journal.sqlite import SqliteJournal
 from connector.ledger import Ledger
 from connector.model import Connection, Reader
-from connector.normalize import normalize, validate
+from connector.normalize import normalize, unknown_name, validate
 from connector.overview import FactSources
 from connector.pace import Pace
 from connector.receive import Receiver, ReceiverLimits, ReceiverPorts
@@ -105,6 +105,7 @@ def create_app() -> Flask:
             validate=validate,
             clock=CLOCK,
             tally=counted,
+            unknown_name=unknown_name,
             deadline=body_deadline,
             close_connection=close_after_answer,
         ),

@@ -16,10 +16,11 @@ from connector.json_codec import read_json
 from connector.model import Event, EventType, ReceivedEvent
 from connector.profiles import DIALECTS, PROFILES, RAW
 from connector.profiles.dialect import Dialect, title
+from schemas.catalogue import DOCUMENTED
 from schemas.envelope import is_legacy, modernize
 from schemas.reading import Reading, event_name, read_event, schema_for
 
-__all__ = ["NAMESPACE", "PROFILES", "event_name", "message_id", "normalize", "validate"]
+__all__ = ["NAMESPACE", "PROFILES", "event_name", "message_id", "normalize", "unknown_name", "validate"]
 
 # Of all message ids. It must never change: a repeat would no longer be recognised as one.
 NAMESPACE = uuid.UUID("6f3c1c0e-5d0b-5b52-9d43-3f3d5b7a4c11")
@@ -75,6 +76,12 @@ def validate(received: ReceivedEvent) -> dict[str, list[str]]:
     except ValidationError as error:
         return dict(_by_path(error.messages, ""))
     return {}
+
+
+def unknown_name(payload: Any) -> str | None:
+    """The name of an event that Customer.io's documentation does not list; None for one that it does."""
+    pair = event_name(payload)
+    return None if pair in DOCUMENTED else f"{pair[0]}_{pair[1]}"
 
 
 def message_id(source: str, event_id: str, event_type: str, action: str | None = None) -> str:

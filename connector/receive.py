@@ -95,6 +95,10 @@ RECEIPTS = {Receipt.STORED: STORED, Receipt.DUPLICATE: DUPLICATE, Receipt.QUARAN
 BODY_ERRORS = {BodyTooLargeError: TOO_LARGE, BodyBrokenError: BROKEN, BodyStalledError: STALLED}
 
 
+def _know_all(payload: Any) -> None:
+    return None
+
+
 def _no_deadline(seconds: float) -> AbstractContextManager[Any]:
     return nullcontext()
 
@@ -113,6 +117,7 @@ class ReceiverPorts:
     validate: Callable[[ReceivedEvent], Mapping[str, Sequence[str]]]  # the errors by field
     clock: Clock
     tally: Tally
+    unknown_name: Callable[[Any], str | None] = _know_all  # of a payload whose kind is new; told and counted, no more
     # Raises TimeoutError in the block once the seconds are over.
     deadline: Callable[[float], AbstractContextManager[Any]] = _no_deadline
     # Makes the server close the connection after this answer, and say so in it.
@@ -176,17 +181,28 @@ class Receiver:
         try:
             with self._ports.deadline(limits.body_seconds):
                 raw = read_body(environ, limits.max_body_bytes)
-            received = self._to_received(environ, source, raw, received_at)
+            received, payload = self._to_received(environ, source, raw, received_at)
             if "HTTP_X_STRICT_MODE" in environ and environ["HTTP_X_STRICT_MODE"].strip() in ("1", "true"):
                 return self._explain(received)
-            return RECEIPTS[self._ports.store(received, limits.store_seconds)]
+            receipt = self._ports.store(received, limits.store_seconds)
+            if receipt is Receipt.STORED and (name := self._ports.unknown_name(payload)) is not None:
+                self._note_unknown(source, name)
+            return RECEIPTS[receipt]
         except BodyError as error:
             return BODY_ERRORS[type(error)]
         except Exception as error:
             self._complain(error)
             return UNAVAILABLE
 
-    def _to_received(self, environ: Environ, source: Source, raw: bytes, received_at: datetime) -> ReceivedEvent:
+    def _note_unknown(self, source: Source, name: str) -> None:
+        new_name = self._ports.tally.add_unknown(source.name, name)
+        if new_name is not None:
+            log.info("source %s: a new kind of event, which travels on as it is: %s", source.name, new_name)
+
+    def _to_received(
+        self, environ: Environ, source: Source, raw: bytes, received_at: datetime
+    ) -> tuple[ReceivedEvent, Any]:
+        """The event to store, and what its body holds."""
         unreadable = None
         payload: Any = None
         body = raw
@@ -199,7 +215,7 @@ class Receiver:
         except PayloadError as error:
             unreadable = str(error)
         judgement = self._judge(environ, source, raw, body, received_at)
-        return ReceivedEvent(
+        received = ReceivedEvent(
             source=source.name,
             event_id=event_id_of(payload, body),
             body=body,
@@ -210,6 +226,7 @@ class Receiver:
             is_provisional=judgement.is_provisional,
             unproven_keys=judgement.unproven_keys,
         )
+        return received, payload
 
     def _judge(self, environ: Environ, source: Source, raw: bytes, body: bytes, now: datetime) -> Judgement:
         signature = environ.get("HTTP_X_CIO_SIGNATURE")

@@ -14,6 +14,10 @@ OLDER = "older"
 UNREADABLE = "unreadable"
 MAX_REJECTED = 200  # different (key, address) pairs between two takes; a guesser must not fill the memory
 
+MAX_UNKNOWN_NAMES = 100  # different names of new events; past it they are counted together
+MAX_NAME_CHARACTERS = 80
+OTHERS = "(others)"
+
 CountKey = tuple[str, str, str]  # kind, subject, outcome
 
 # Kinds of count.
@@ -54,6 +58,7 @@ class Tally:
     def __init__(self) -> None:
         self._counts: dict[CountKey, int] = {}
         self._rejected: dict[tuple[str, str], tuple[int, datetime]] = {}
+        self._unknown_names: set[str] = set()
 
     def add(self, kind: str, subject: str, outcome: str, count: int = 1) -> None:
         key = (kind, subject, outcome)
@@ -74,6 +79,16 @@ class Tally:
         else:
             word = next((word for bound, word in AGES if age_seconds <= bound), OLDER)
         self.add(SIGNATURE_AGE, source, word)
+
+    def add_unknown(self, source: str, name: str) -> str | None:
+        """One event of a kind that is not documented; its name, fit for a page, when this process sees it first."""
+        shown = "".join(mark if mark.isprintable() else "?" for mark in name[:MAX_NAME_CHARACTERS])
+        is_new = shown not in self._unknown_names
+        if is_new and len(self._unknown_names) >= MAX_UNKNOWN_NAMES:
+            shown, is_new = OTHERS, OTHERS not in self._unknown_names
+        self._unknown_names.add(shown)
+        self.add(UNKNOWN_EVENT, source, shown)
+        return shown if is_new else None
 
     def reject_key(self, outcome: str, masked_key: str, address: str, at: datetime) -> None:
         """One call with a missing or unknown key; past the bound only the total grows."""

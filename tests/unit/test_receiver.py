@@ -13,6 +13,7 @@ import pytest
 
 from connector.errors import JournalFullError, PayloadError
 from connector.model import Connections, Event, EventType, ReceivedEvent, Retention, SignatureMode, Source
+from connector.normalize import unknown_name
 from connector.receive import (
     PATHS,
     Receiver,
@@ -22,7 +23,7 @@ from connector.receive import (
     event_id_of,
 )
 from connector.request_body import MAX_GZIP_MEMBERS, BodyTooLargeError, gunzip
-from connector.tally import Tally
+from connector.tally import MAX_NAME_CHARACTERS, MAX_UNKNOWN_NAMES, OTHERS, UNKNOWN_EVENT, Tally
 from connector.verify import sign
 from tests.fakes import FakeClock, FakeStore
 
@@ -56,6 +57,7 @@ class Web:
             validate=self.validate,
             clock=self.clock,
             tally=self.tally,
+            unknown_name=unknown_name,
             deadline=self.deadline,
             close_connection=self.close,
         )
@@ -396,3 +398,43 @@ def test_the_middleware_takes_its_own_path_only(web: Web, path: str) -> None:
 
     assert b"Customer.io" in b"".join(middleware({"PATH_INFO": path, "REQUEST_METHOD": "GET"}, start_response))
     assert middleware({"PATH_INFO": path + "x"}, start_response) == [b"page"]
+
+
+# ── events of a new kind ──
+
+
+def test_a_stored_event_of_a_new_kind_is_counted_by_name_and_told_once(
+    web: Web, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    web.post(b'{"event_id":"1","object_type":"fax","metric":"jammed"}')
+    web.post(b'{"event_id":"1","object_type":"fax","metric":"jammed"}')
+    web.post(b'{"event_id":"2","object_type":"fax","metric":"jammed"}')
+    web.post(b'{"event_id":"3","object_type":"email","metric":"opened"}')
+
+    assert of_kind(web, UNKNOWN_EVENT) == {("production", "fax_jammed"): 2}
+    assert caplog.text.count("a new kind of event") == 1
+
+
+def test_a_quarantined_body_is_no_new_kind_of_event(web: Web) -> None:
+    web.post(b"[]")
+
+    assert of_kind(web, UNKNOWN_EVENT) == {}
+
+
+def test_the_names_of_new_kinds_are_bounded_in_number_and_length(web: Web) -> None:
+    for number in range(MAX_UNKNOWN_NAMES + 20):
+        web.post(b'{"event_id":"%d","object_type":"a\\u0000\\ud800","metric":"%0200d"}' % (number, number))
+        web.post(b'{"event_id":"x%d","object_type":"fax","metric":"%d"}' % (number, number))
+
+    counted = of_kind(web, UNKNOWN_EVENT)
+    assert len(counted) == MAX_UNKNOWN_NAMES + 1
+    assert sum(counted.values()) == 2 * (MAX_UNKNOWN_NAMES + 20)
+    assert max(len(name) for _, name in counted) == MAX_NAME_CHARACTERS
+    assert all(name.isprintable() for _, name in counted)
+    assert counted["production", OTHERS] > 0
+
+
+def of_kind(web: Web, kind: str) -> dict[tuple[str, str], int]:
+    counts = web.tally.take().counts
+    return {(subject, outcome): number for (found, subject, outcome), number in counts.items() if found == kind}
