@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from connector.commands.answers import Refusal, reaching
+from connector.commands.answers import Refusal, note, reaching
 from connector.fate import Fates
 from connector.house import House
 from connector.journal.base import Journal
@@ -19,6 +19,7 @@ class Desk:
     house: House
     settings: Settings
     connections: Connections
+    refusal: str | None  # why the file as it is now is not in force, and the last good one is
     journal: Journal
     ledger: Ledger
 
@@ -32,7 +33,7 @@ class Desk:
             self.journal,
             self.ledger,
             lambda: self.connections,
-            lambda: None,
+            lambda: self.refusal,
             self.settings.data_dir,
             self.house.clock,
         )
@@ -44,11 +45,13 @@ def open_desk(house: House) -> Iterator[Desk]:
     """Raises Unreachable when the settings have mistakes, or the journal or the ledger cannot be opened."""
     with reaching(""):
         settings = house.load_settings()
-        connections = house.read_connections(settings).current
+        live = house.read_connections(settings)
         journal = house.open_journal(settings)
         ledger = house.open_ledger(settings)
     try:
-        yield Desk(house, settings, connections, journal, ledger)
+        if live.problem:
+            note("the connections file has mistakes, so the last good one is taken: `check` shows them", "yellow")
+        yield Desk(house, settings, live.current, live.problem, journal, ledger)
     finally:
         ledger.close()
         journal.close()

@@ -27,12 +27,15 @@ def examine_configuration(desk: Desk) -> list[Finding]:
         ok("configuration", f"{plural(len(desk.connections.sources), 'source')}, {plural(count, 'destination')}"),
         *(warn("configuration", text) for text in warnings(desk.connections, desk.settings.public_url)),
     ]
+    if desk.refusal:
+        text = f"the file has mistakes, the last good one stays in force: {desk.refusal}"
+        findings.append(fail("configuration", text, "mend the file; it is taken up without a restart"))
     status = read_status(desk.house, desk.settings)
     if status is None:
         text = f"nothing answers at {base_url(desk.settings)}"
         return [*findings, warn("service", text, "start it: python -m connector up")]
     findings.append(ok("service", f"answers at {base_url(desk.settings)}"))
-    if status.get("refusal"):
+    if status.get("refusal") and not desk.refusal:
         text = f"the running service refused the changed file: {status['refusal']}"
         findings.append(fail("configuration", text, "mend the file; the last good one stays in force meanwhile"))
     elif status.get("configuration") != desk.connections.fingerprint:

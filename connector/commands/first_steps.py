@@ -11,7 +11,7 @@ import click
 
 from connector.commands.answers import PROBLEM, Refusal, exit_with, json_option, note, reaching, say, show_json
 from connector.commands.desk import base_url
-from connector.connections import warnings, write_yaml_from_environment
+from connector.connections import load_connections, warnings, write_yaml_from_environment
 from connector.encryption import encrypt as encrypt_text
 from connector.encryption import generate_key, rotate_all
 from connector.errors import PayloadError, SettingsError, TransportError
@@ -75,13 +75,10 @@ def check(house: House, as_json: bool) -> None:
     try:
         settings = house.load_settings()
         shown["settings"] = dict(describe(settings))
-        live = house.read_connections(settings)
-        connections = live.current
+        connections = load_connections(settings)  # the file as it is, never the last good one
     except SettingsError as error:
         problems = error.problems
     else:
-        # What a service would fall back on is not what was asked about.
-        problems = live.problem.splitlines() if live.problem else []
         found = warnings(connections, settings.public_url)
         shown["sources"] = [source.name for source in connections.sources]
         shown["destinations"] = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from connector.commands.answers import Unreachable, json_option, reaching, say, show_json
+from connector.commands.answers import Unreachable, json_option, note, reaching, say, show_json
 from connector.commands.desk import base_url, source_named
 from connector.connections import warnings
 from connector.house import House
@@ -47,7 +47,10 @@ def _start_web(house: House, as_json: bool, delivers: bool) -> None:
         if settings.write_key is None and settings.config_path is None:
             written = Path(".env") if write_first_env(Path(".env"), {}) else None
             settings = house.load_settings()
-        connections = house.read_connections(settings).current
+        live = house.read_connections(settings)
+        connections = live.current
+    if live.problem:
+        note(f"The connections file has mistakes, so the last good one is in force:\n{live.problem}", "red")
     _check_port(settings)
     if as_json:
         show_json({"url": webhook_url(settings, connections), "status": f"{base_url(settings)}/status"})

@@ -99,6 +99,20 @@ def test_check_names_every_mistake_with_its_line(line: CommandLine) -> None:
     assert any("connector.yaml:5: destinations[0].evnets" in problem for problem in found["problems"])
 
 
+def test_check_judges_the_file_as_it_is_where_others_go_on_with_the_last_good_one(line: CommandLine) -> None:
+    config = line.folder / "connector.yaml"
+    config.write_text("sources: [{name: a, write_keys: [k]}]\ndestinations: [{name: f, type: file}]\n")
+    line.run("backlog")
+    config.write_text("sources: [")
+
+    backlog = line.run("backlog")
+
+    assert line.json("check", code=1)["problems"] != []
+    assert backlog.exit_code == 0
+    assert "the last good one is taken" in backlog.stderr
+    assert any("fail: the file has mistakes" in text for text in findings(line, "--offline", code=1)["configuration"])
+
+
 def test_a_broken_setting_is_a_sentence_and_not_a_traceback(line: CommandLine) -> None:
     line.environment["PORT"] = "many"
 
