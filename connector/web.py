@@ -67,13 +67,15 @@ def _outcome_of(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
 def build_web(receiver: Receiver, facts: FactSources) -> Flask:
     """The WSGI application for one worker process; call it after the fork."""
     off_hub = OffHub()
+    # Apart from the pages': while the journal is locked these wait, and who looks at /status then must see it.
+    ready_off_hub = OffHub()
     web = Flask("connector", static_folder=None)
 
     def overview_off_hub() -> Overview:
         return off_hub.run(lambda: read_overview(facts), OVERVIEW_SECONDS)
 
     def check_writable(timeout_seconds: float) -> None:
-        off_hub.run(facts.journal.check_writable, timeout_seconds)
+        ready_off_hub.run(facts.journal.check_writable, timeout_seconds)
 
     web.register_blueprint(build_api(overview_off_hub, check_writable))
     web.register_blueprint(build_console(overview_off_hub))
