@@ -7,7 +7,19 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from connector.commands.answers import COLOURS, PROBLEM, exit_with, json_option, plural, say, show_json, stdout, table
+from connector.commands.answers import (
+    COLOURS,
+    PROBLEM,
+    Unreachable,
+    exit_with,
+    json_option,
+    plural,
+    reaching,
+    say,
+    show_json,
+    stdout,
+    table,
+)
 from connector.commands.desk import Desk, open_desk
 from connector.commands.examine_machine import (
     examine_disk,
@@ -24,7 +36,7 @@ from connector.commands.examine_service import (
     examine_journal,
     examine_sources,
 )
-from connector.commands.findings import Finding, Level
+from connector.commands.findings import Finding, Level, fail
 from connector.house import House
 
 
@@ -34,12 +46,11 @@ from connector.house import House
 @click.pass_obj
 def doctor(house: House, offline: bool, as_json: bool) -> None:
     """Says what is wrong, and what to do. Sends no event. Exit code 1 when something fails."""
-    with open_desk(house) as desk:
-        findings = []
-        for finding in examine(desk, offline):
-            findings.append(finding)
-            if not as_json:
-                show(finding)
+    findings = []
+    for finding in examine(house, offline):
+        findings.append(finding)
+        if not as_json:
+            show(finding)
     levels = Counter(finding.level for finding in findings)
     is_well = not levels[Level.FAIL]
     if as_json:
@@ -49,12 +60,21 @@ def doctor(house: House, offline: bool, as_json: bool) -> None:
     exit_with(0 if is_well else PROBLEM)
 
 
-def examine(desk: Desk, offline: bool) -> Iterator[Finding]:
-    """Everything, from the ground up."""
-    settings = desk.settings
+def examine(house: House, offline: bool) -> Iterator[Finding]:
+    """Everything, from the ground up; without journal and configuration there is only the machine to look at."""
+    with reaching(""):
+        settings = house.load_settings()
     yield from examine_disk(settings.data_dir, settings.disk_reserve_bytes)
     in_container = is_in_container(settings.environment)
     yield examine_home(settings.data_dir, in_container, filesystem_of(settings.data_dir, read_mounts()))
+    try:
+        with open_desk(house) as desk:
+            yield from examine_inside(desk, offline)
+    except Unreachable as error:
+        yield fail("opening", error.message, "mend this first; the rest cannot be looked at before")
+
+
+def examine_inside(desk: Desk, offline: bool) -> Iterator[Finding]:
     yield from examine_journal(desk)
     yield from examine_configuration(desk)
     yield examine_delivering(desk)

@@ -36,6 +36,7 @@ from connector.overview import DestinationOverview
 FOLLOW_SECONDS = 0.5  # between two looks at the journal
 SETTLE = timedelta(seconds=1.5)  # a fresh event is shown once it has had the time to be delivered
 LONGEST_NAME, LONGEST_ID = 45, 26  # of what is documented; other people's may be of any length
+ATTEMPTS_LOOKED_AT = 1000
 WORST_FIRST = (State.DEAD, State.HELD, State.WAITING, State.DISABLED, State.DELIVERED, State.FILTERED, State.EARLIER)
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -147,7 +148,8 @@ def event(house: House, event_id: str, profile: str, as_json: bool) -> None:
         if not found:
             raise Refusal(_not_found(desk, event_id))
         fates = desk.fates()
-        documents = [_whole_event(received, fates.of(received), profile) for received in found]
+        attempts = attempts_with(desk, event_id)
+        documents = [_whole_event(received, fates.of(received), attempts, profile) for received in found]
         if as_json:
             show_json(documents)
         else:
@@ -165,13 +167,29 @@ def _not_found(desk: Desk, event_id: str) -> str:
     return f"no event {event_id} is kept: it never came, or its retention is over; tail shows the latest"
 
 
-def _whole_event(received: ReceivedEvent, fates: Sequence[Fate], profile: str) -> dict[str, Any]:
+def attempts_with(desk: Desk, event_id: str) -> list[dict[str, Any]]:
+    """The requests that carried the event, as far as they are among the latest; latest first."""
+    return [
+        {
+            name: attempt[name]
+            for name in ("started_at", "destination", "replay", "status", "outcome", "reason", "error")
+        }
+        | {"milliseconds": round(attempt["duration_seconds"] * 1000)}
+        for attempt in desk.ledger.attempts(limit=ATTEMPTS_LOOKED_AT)
+        if any(f"/{event_id}/" in delivery for delivery in attempt["deliveries"])
+    ]
+
+
+def _whole_event(
+    received: ReceivedEvent, fates: Sequence[Fate], attempts: Sequence[dict[str, Any]], profile: str
+) -> dict[str, Any]:
     events = normalize(received, profile, identify=True)
     return {
         **_event_document(received, fates),
         "headers": dict(received.headers),
         "body": received.body.decode("utf-8", "replace"),
         "normalized": [{"type": one.type, "body": one.body} for one in events],
+        "attempts": attempts,
     }
 
 
@@ -197,6 +215,22 @@ def _say_event(house: House, received: ReceivedEvent, document: dict[str, Any], 
         show_table(made)
     else:
         say("no destination reads this source")
+    if document["attempts"]:
+        say(f"\nRequests that carried it, of the latest {ATTEMPTS_LOOKED_AT:,}", "bold")
+        made = table(
+            "when",
+            "destination",
+            "answer",
+            "ms",
+            "outcome of the request",
+            right=("ms",),
+            folded=("outcome of the request",),
+        )
+        for one in document["attempts"]:
+            answer = one["status"] or one["error"] or "none"
+            outcome = f"{one['outcome']}: {one['reason']}" if one["reason"] else one["outcome"]
+            row(made, ago(one["started_at"], now), one["destination"], answer, one["milliseconds"], outcome)
+        show_table(made)
     if any(fate.state is State.DEAD for fate in fates):
         say("\nDead letters are tried again by: python -m connector dead retry …", "yellow")
 

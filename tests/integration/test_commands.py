@@ -439,7 +439,16 @@ def test_doctor_finds_a_damaged_journal(line: CommandLine) -> None:
     content[len(content) // 2 : len(content) // 2 + 8192] = bytes(8192)
     path.write_bytes(content)
 
-    result = line.run("doctor", "--offline")
+    found = findings(line, "--offline", code=1)
 
-    assert result.exit_code in (1, 3)
-    assert "journal" in result.output
+    assert any(text.startswith("fail:") for text in (*found.get("journal", ()), *found.get("opening", ())))
+
+
+def test_doctor_says_what_it_can_of_a_folder_that_cannot_be_made(line: CommandLine) -> None:
+    (line.folder / "file").write_text("not a folder")
+    line.environment["CONNECTOR_DATA_DIR"] = "file/data"
+
+    found = findings(line, "--offline", code=1)
+
+    assert "cannot be written" in found["disk"][0]
+    assert found["opening"][0].startswith("fail:")
