@@ -114,8 +114,17 @@ class Service:
     # ── processes ──
 
     def start(self, command: Sequence[str] = GUNICORN) -> "Service":
+        self.process = self._run(command)
+        wait_until(self._is_up, "the service answers, all of it", START_SECONDS)
+        return self
+
+    def start_delivering(self) -> "subprocess.Popen[bytes]":
+        """`python -m connector deliver`, of its own, beside a service that only receives."""
+        return self._run((sys.executable, "-m", "connector", "deliver"))
+
+    def _run(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         with (self.folder / "service.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env=self.environment,
@@ -123,9 +132,8 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._groups.append(self.process.pid)
-        wait_until(self._is_up, "the service answers, all of it", START_SECONDS)
-        return self
+        self._groups.append(process.pid)
+        return process
 
     def _is_up(self) -> bool:
         assert self.process is not None
@@ -143,7 +151,7 @@ class Service:
 
     def children(self) -> dict[int, str]:
         """Process id → command line of those whose parent is the master."""
-        return {pid: line for pid, parent, line in _processes(self._groups[-1]) if parent == self.master()}
+        return {pid: line for pid, parent, line in _processes(self.master()) if parent == self.master()}
 
     def web_workers(self) -> list[int]:
         return [pid for pid, line in self.children().items() if "gunicorn" in line and "deliver" not in line]

@@ -7,7 +7,7 @@ from tests.acceptance.customerio import Load, assert_all_arrive, event, new_id, 
 from tests.acceptance.service import Service, rudder, source, wait_until
 from tests.stubs import RudderStub
 
-TAKE_UP_SECONDS = 5.0
+TAKE_UP_SECONDS = 10.0
 
 MakeService = Callable[..., Service]
 MakeStub = Callable[[], RudderStub]

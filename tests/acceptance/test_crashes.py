@@ -4,13 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.customerio import Load, assert_all_arrive
-from tests.acceptance.service import Service, wait_until
+from tests.acceptance.customerio import Load, assert_all_arrive, post_events
+from tests.acceptance.service import Service, rudder, wait_until
 from tests.stubs import RudderStub, slowly
 
 ROUNDS = 3
 EVENTS_BETWEEN = 60  # answered between two kills
 ANSWER_SECONDS = 0.3  # that the destination takes: many a kill falls between sending and hearing of it
+BATCH_EVENTS = 20
+KILLS_OF_DELIVERY = 5
 
 Kill = Callable[[Service], None]
 
@@ -67,6 +69,29 @@ def test_nothing_answered_200_is_lost_when_the_master_is_killed_and_started_agai
         load.wait_for(EVENTS_BETWEEN)
 
     assert_all_arrive(stub, load.answered, what="kill_the_master")
+
+
+def test_a_delivering_process_killed_again_and_again_repeats_at_most_what_was_on_its_way(
+    make_service: Callable[..., Service], stub: RudderStub
+) -> None:
+    service = make_service(CONNECTOR_DELIVER="no")
+    service.configure([rudder(stub, batch={"max_wait": 0.1, "max_events": BATCH_EVENTS})])
+    service.start()
+    stub.behaviour = slowly(0.05)
+    answered = post_events(service, 600)
+
+    for kill in range(1, KILLS_OF_DELIVERY + 1):
+        process, calls = service.start_delivering(), len(stub.calls)
+        wait_until(lambda: len(stub.calls) >= calls + kill, "it delivers")  # noqa: B023  # at once
+        process.kill()
+        process.wait()
+    last = service.start_delivering()
+
+    assert_all_arrive(stub, answered, what="killed again and again")
+    doubled = sum(stub.arrived.values()) - len(answered)
+    assert doubled <= KILLS_OF_DELIVERY * BATCH_EVENTS
+    last.terminate()
+    assert last.wait(15) == 0
 
 
 def test_what_the_master_leaves_behind_when_it_is_killed_ends_by_itself(service: Service, stub: RudderStub) -> None:

@@ -23,7 +23,7 @@ from tests.stubs import (
     silent,
 )
 
-PROMPT_SECONDS = 2.0  # from the answer to the arrival at a destination that is well
+PROMPT_SECONDS = 3.0  # from the answer to the arrival at a destination that is well
 EVENTS = 50
 
 MakeStub = Callable[[], RudderStub]
@@ -146,6 +146,24 @@ def test_one_poisonous_event_among_99_good_ones_harms_only_itself(
     assert len(stub.calls[0].events) == 100
 
 
+def test_an_event_beyond_the_limit_is_cut_to_fit_or_given_up_alone(make_service: MakeService, stub: RudderStub) -> None:
+    service = make_service()
+    service.configure([rudder(stub, content="keep", batch={"max_wait": 1.0})])
+    service.start()
+    ids = [new_id() for _ in range(10)]
+    wordy, hopeless = ids[3], ids[6]
+    too_much = "ü" * 40_000
+    more = {wordy: {"content": too_much}, hopeless: {"new_field": too_much}}
+
+    post_all(service, (event(one, **more.get(one, {})) for one in ids))
+
+    assert_all_arrive(stub, set(ids) - {hopeless}, 10.0)
+    (cut_down,) = [taken for taken in stub.taken if taken["properties"]["eventId"] == wordy]
+    assert cut_down["properties"]["truncated"] == ["content"]
+    (dead,) = dead_letters(service, "rudder")
+    assert (dead.event_id, "too large" in dead.reason) == (hopeless, True)
+
+
 def test_wrong_credentials_hold_the_destination_and_cost_no_event_and_repaired_ones_are_tried_at_once(
     make_service: MakeService, stub: RudderStub
 ) -> None:
@@ -165,7 +183,7 @@ def test_wrong_credentials_hold_the_destination_and_cost_no_event_and_repaired_o
     assert len(stub.calls) == calls  # held: not battered
 
     service.configure([rudder(stub, retry={"retries": 0})])
-    assert_all_arrive(stub, answered, 5.0)
+    assert_all_arrive(stub, answered, 10.0)
     assert dead_letters(service, "rudder") == []
     wait_until(lambda: service.destination("rudder")["state"] == "delivering", "it says that it is well again")
 

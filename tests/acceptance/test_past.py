@@ -82,7 +82,7 @@ def test_the_present_goes_before_a_replay(make_service: MakeService, stub: Rudde
 
     present = post_events(service, 5)
 
-    assert_all_arrive(stub, present, 5.0)
+    assert_all_arrive(stub, present, 10.0)
     assert sum(stub.arrived[event_id] == 2 for event_id in past) < len(past) / 2
 
 

@@ -132,7 +132,7 @@ def test_a_lock_held_on_the_journal_is_answered_503_in_time_and_other_pages_at_o
         assert answer.status == 503
         assert answer.headers["retry-after"] == "5"
         assert LOCKED_ANSWER_SECONDS[0] < answer.seconds < LOCKED_ANSWER_SECONDS[1]
-    wait_until(lambda: service.get("/readyz").status == 200, "it can store again", 5.0)
+    wait_until(lambda: service.get("/readyz").status == 200, "it can store again")
     repeated = post_all(service, map(event, waiting))
     assert {answer.status for answer in repeated} == {200}
     assert_all_arrive(stub, [*before, *waiting, *post_events(service, 5)])
