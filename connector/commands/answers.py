@@ -183,12 +183,19 @@ def exit_with(code: int) -> None:
 
 
 @contextmanager
-def reaching(what: str) -> Iterator[None]:
+def reaching() -> Iterator[None]:
     """What fails in this block could not be opened or reached."""
     try:
         yield
     except (ConnectorError, OSError) as error:
-        raise Unreachable(f"{what}: {error}" if what else str(error)) from error
+        raise Unreachable(describe(error)) from error
+
+
+def describe(error: Exception) -> str:
+    """An error as a sentence; the system's own without their numbers."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 class Moment(click.ParamType[datetime]):

@@ -101,7 +101,7 @@ def _is_running(house: House) -> bool:
     except SettingsError as error:
         if "WRITE_KEY is not set" in str(error):
             return False  # a fresh folder: nothing is configured yet
-        with reaching(""):
+        with reaching():
             raise
     return answers(house, settings)
 

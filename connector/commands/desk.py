@@ -43,7 +43,7 @@ class Desk:
 @contextmanager
 def open_desk(house: House) -> Iterator[Desk]:
     """Raises Unreachable when the settings have mistakes, or the journal or the ledger cannot be opened."""
-    with reaching(""):
+    with reaching():
         settings = house.load_settings()
         live = house.read_connections(settings)
         journal = house.open_journal(settings)

@@ -62,7 +62,7 @@ def doctor(house: House, offline: bool, as_json: bool) -> None:
 
 def examine(house: House, offline: bool) -> Iterator[Finding]:
     """Everything, from the ground up; without journal and configuration there is only the machine to look at."""
-    with reaching(""):
+    with reaching():
         settings = house.load_settings()
     yield from examine_disk(settings.data_dir, settings.disk_reserve_bytes)
     in_container = is_in_container(settings.environment)

@@ -49,7 +49,7 @@ def _write_env(settings: Settings) -> Path:
 
 
 def _write_yaml(house: House) -> Path:
-    with reaching(""):
+    with reaching():
         settings = house.load_settings()
     if settings.write_key is None:
         raise Refusal("WRITE_KEY is not set: run `python -m connector init` first, which writes an .env")
@@ -150,7 +150,7 @@ def encrypt(house: House, new_key: bool, rotated: Path | None, as_json: bool) ->
         key = generate_key()
         show_json({"key": key}) if as_json else click.echo(key)
         return
-    with reaching(""):
+    with reaching():
         keys = house.load_settings().secret_keys
     if rotated:
         count = _rotate_file(rotated, keys)

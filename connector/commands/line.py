@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from connector import __version__
-from connector.commands.answers import Refusal, Unreachable
+from connector.commands.answers import Refusal, Unreachable, describe
 from connector.commands.demo import demo
 from connector.commands.doctor import doctor
 from connector.commands.first_steps import check, encrypt, init
@@ -33,7 +33,7 @@ class CommandLine(click.Group):
         except (ConnectorError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise  # whoever reads has seen enough; click ends quietly
-            raise Refusal(str(error)) from error
+            raise Refusal(describe(error)) from error
 
 
 @click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -41,7 +41,7 @@ def serve(house: House, as_json: bool) -> None:
 
 def _start_web(house: House, as_json: bool, delivers: bool) -> None:
     """Becomes the web server; the working directory stays, since .env and the data folder are found from there."""
-    with reaching(""):
+    with reaching():
         settings = house.load_settings()
         written = None
         if settings.write_key is None and settings.config_path is None:
@@ -115,7 +115,7 @@ def _say_banner(settings: Settings, connections: Connections, written: Path | No
 @click.pass_obj
 def deliver(house: House, as_json: bool) -> None:
     """Only delivers, until it is stopped. One line on stderr for each attempt."""
-    with reaching(""):
+    with reaching():
         settings = house.load_settings()
     start_logging(settings.log_level, as_json)
     stopping = threading.Event()

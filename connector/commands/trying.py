@@ -87,7 +87,7 @@ def send(
 ) -> None:
     """Plays payload files at a receiver. Or folders of them, or - for stdin; signed, as Customer.io would."""
     payloads = read_payloads(files) * repeat
-    with reaching(""):
+    with reaching():
         settings = house.load_settings()
         if url is None or not (write_key or "writeKey=" in url):
             source = source_named(house.read_connections(settings).current, source_name)
@@ -200,7 +200,7 @@ def as_received(house: House, payload: Payload, source: str) -> ReceivedEvent:
 @click.pass_obj
 def test(house: House, destination: str, fixture: Path | None, source_name: str | None, as_json: bool) -> None:
     """Sends one event to a destination. On the path of real delivery, also to a disabled one; shows both sides."""
-    with reaching(""):
+    with reaching():
         settings = house.load_settings()
         connections = house.read_connections(settings).current
     connection = destination_named(connections, destination)
