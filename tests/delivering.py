@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ class Rig:
         """So many events, `e1` and on."""
         self.journal.append(
             [
-                received(f"e{index}", source, self.clock, **payload)
+                received(f"e{index}", source, self.clock.now(), **payload)
                 for index in range(first, first + number)
             ]
         )  # fmt: skip
@@ -145,7 +145,7 @@ class Rig:
         return backlog.waiting, backlog.retrying
 
 
-def received(event_id: str, source: str, clock: FakeClock, **payload: Any) -> ReceivedEvent:
+def received(event_id: str, source: str, at: datetime, **payload: Any) -> ReceivedEvent:
     body = {
         "event_id": event_id,
         "object_type": "email",
@@ -154,7 +154,7 @@ def received(event_id: str, source: str, clock: FakeClock, **payload: Any) -> Re
         "data": {"customer_id": "u-1", "recipient": "person@example.com"},
         **payload,
     }
-    return ReceivedEvent(source, event_id, json.dumps(body).encode(), clock.now())
+    return ReceivedEvent(source, event_id, json.dumps(body).encode(), at)
 
 
 def events_of(request: Request) -> list[dict[str, Any]]:

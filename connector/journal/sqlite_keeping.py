@@ -10,7 +10,7 @@ from itertools import takewhile
 from sqlite3 import SQLITE_INTERRUPT, Connection, OperationalError
 
 from connector.journal.sqlite_past import SqlitePast
-from connector.journal.sqlite_places import END, pruned_to
+from connector.journal.sqlite_places import END, last_seq, pruned_to
 from connector.journal.sqlite_receiving import MAX_ROWS_PER_STATEMENT, to_micros
 from connector.model import WHOLE_EVENT, Retention
 
@@ -46,7 +46,7 @@ class SqliteKeeping(SqlitePast):
         return erased
 
     def note_revision(self, destination: str, fingerprint: str, definition: str) -> None:
-        """Remembers which actions are in force for the destination from the newest event on, once per change."""
+        """Remembers which actions are in force for the destination from where it stands, once per change."""
         with self._db.writing() as tx:
             newest = tx.execute(
                 "SELECT fingerprint FROM revision WHERE destination = ? ORDER BY id DESC LIMIT 1",
@@ -56,9 +56,10 @@ class SqliteKeeping(SqlitePast):
                 return
             tx.execute(
                 "INSERT INTO revision (destination, fingerprint, definition, since_seq, taken_up_at)"
-                " SELECT ?, ?, ?, coalesce((SELECT min(cursor) FROM reader WHERE destination = ? AND replay = ''), 0),"
-                " ?",
-                (destination, fingerprint, definition, destination, to_micros(self._clock.now())),
+                # The cursor of a reader whose source is silent stays behind, though nothing is before it.
+                " SELECT ?, ?, ?, coalesce(min(iif(source.position > reader.position, cursor, ?)), 0), ?"
+                " FROM reader JOIN source ON source.id = source_id WHERE destination = ? AND replay = ''",
+                (destination, fingerprint, definition, last_seq(tx), to_micros(self._clock.now()), destination),
             )
 
     def revision_at(self, destination: str, seq: int) -> str | None:

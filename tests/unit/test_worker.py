@@ -485,7 +485,7 @@ def test_a_retry_that_cannot_be_worked_on_dies_as_what_it_was(tmp_path: Path) ->
 def test_two_events_with_one_place_in_two_sources_are_two(rig: Rig) -> None:
     rig.readers.append(OTHER)
     rig.journal.add_reader(OTHER, "beginning")
-    rig.journal.append([received("same", "production", rig.clock), received("same", "other", rig.clock)])
+    rig.journal.append([received("same", "production", rig.clock.now()), received("same", "other", rig.clock.now())])
 
     rig.run()
 
