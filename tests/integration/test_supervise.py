@@ -347,8 +347,17 @@ def test_a_start_while_the_journal_is_locked_is_made_up_for(house: House, caplog
 def test_a_journal_that_is_locked_meanwhile_costs_time_and_nothing_else(
     running: House, caplog: pytest.LogCaptureFixture
 ) -> None:
+    is_locked = threading.Event()
+
+    def answer_once_locked(request: Request) -> Response:
+        assert is_locked.wait(DEADLINE_SECONDS)
+        return accept(request)
+
+    running.transport("hook").answer = answer_once_locked
     running.receive("a", "b", "c")
+    eventually(lambda: running.arrived("hook") == ["a"])
     with locked(running.journal_path):
+        is_locked.set()
         eventually(lambda: "database is locked" in caplog.text)
 
     running.receive("d")
