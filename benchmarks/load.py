@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+CONNECT_SECONDS = 5.0
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 # What Customer.io sends for an open, 560 bytes; the id is put in for each request.
@@ -87,6 +88,22 @@ def is_whole(answer: bytes) -> bool:
     return bool(found) and len(body) >= int(length.partition(b"\r\n")[0])
 
 
+def connected(port: int, number: int) -> list[socket.socket]:
+    """All at once: opened one after the other, an idle server's first worker would get every one of them."""
+    opened = []
+    for _ in range(number):
+        connection = socket.socket()
+        connection.setblocking(False)
+        connection.connect_ex(("127.0.0.1", port))
+        opened.append(connection)
+    for connection in opened:
+        if not select.select([], [connection], [], CONNECT_SECONDS)[1]:
+            raise TimeoutError(f"no connection to port {port} within {CONNECT_SECONDS} s")
+        connection.setblocking(True)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return opened
+
+
 def play(
     port: int,
     path: str,
@@ -104,9 +121,7 @@ def play(
     poll = select.epoll()
     idle: list[socket.socket] = []
     by_descriptor: dict[int, socket.socket] = {}
-    for _ in range(connections):
-        connection = socket.create_connection(("127.0.0.1", port))
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for connection in connected(port, connections):
         poll.register(connection, select.EPOLLIN)
         by_descriptor[connection.fileno()] = connection
         idle.append(connection)
