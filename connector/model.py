@@ -67,6 +67,7 @@ class Event:
     metric: str  # "opened", … ; "unknown" where the payload names none
     machine: bool  # opened or clicked by software, as far as the payload tells
     body: dict[str, Any]
+    is_email_recipient: bool = False  # the e-mail address in it is only known as whom the message went to
 
     @property
     def name(self) -> str:
@@ -230,6 +231,16 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """What an access token is fetched with, before a request that needs one (OAuth 2, RFC 6749 4.4)."""
+
+    token_url: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a transport sends. `url` never holds a secret; secrets sit in headers, which are never logged."""
 
@@ -237,6 +248,7 @@ class Request:
     url: str
     headers: Mapping[str, str]
     body: bytes
+    credentials: ClientCredentials | None = None  # set: the transport adds a bearer token that it fetches with them
 
 
 @dataclass(frozen=True, slots=True)

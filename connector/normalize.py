@@ -104,6 +104,7 @@ def _event(kind: EventType, received: ReceivedEvent, reading: Reading, body: dic
         reading.metric,
         reading.is_machine,
         body,
+        reading.person.is_email_recipient,
     )
 
 

@@ -44,6 +44,7 @@ class Person:
     phone: str | None
     cio_id: str | None
     other: dict[str, Any]  # identifiers that we don't know
+    is_email_recipient: bool = False  # `email` is only known as whom the message went to
 
 
 _IDENTIFIERS = Identifiers()
@@ -58,7 +59,8 @@ def read_person(object_type: str, data: Mapping[str, Any], flaws: list[str]) -> 
         known, other = {}, {}
     recipient = data.get("recipient")
     email = _address(known.get("email")) or _address(data.get("email_address"))
-    if email is None and object_type == "email":
+    is_email_recipient = email is None and object_type == "email"
+    if is_email_recipient:
         email = _address(recipient)
     phone = None
     if object_type in _PHONE_CHANNELS and type(recipient) is str and _PHONE.fullmatch(recipient):
@@ -70,7 +72,7 @@ def read_person(object_type: str, data: Mapping[str, Any], flaws: list[str]) -> 
         anonymous_id = email
         if anonymous_id is None and cio_id is not None:
             anonymous_id = cio_id if cio_id.startswith("cio_") else "cio_" + cio_id
-    return Person(user_id, anonymous_id, email, phone, cio_id, other)
+    return Person(user_id, anonymous_id, email, phone, cio_id, other, is_email_recipient)
 
 
 def _text(value: Any) -> str | None:

@@ -36,12 +36,17 @@ SAMPLES: Mapping[str, Any] = {
     "path": "events",
 }
 
+# Where one of those will not do for a type.
+SAMPLES_BY_TYPE: Mapping[str, Mapping[str, Any]] = {
+    "adobe": {"url": "https://dcs.adobedc.net/collection/0f6c1d2e3b4a5968"},
+}
+
 
 def sample_value(option: Option) -> Any:
     """A value as it would stand in connector.yaml; None for an address that a region already gives."""
-    if option.default not in (None, {}) or (option.kind in ("url", "choice") and not option.required):
+    if option.default not in (None, {}) or (option.kind == "url" and not option.required):
         return option.default
-    return SAMPLES[option.kind]
+    return option.choices[0] if option.kind == "choice" else SAMPLES[option.kind]
 
 
 def sample_connection(type_name: str, batch: Batch | None = None, **options: Any) -> Connection:
@@ -51,7 +56,7 @@ def sample_connection(type_name: str, batch: Batch | None = None, **options: Any
     return Connection(
         name="sample",
         type=type_name,
-        options={**sample, **options},
+        options={**sample, **SAMPLES_BY_TYPE.get(type_name, {}), **options},
         profile=destination_type.default_profile,
         batch=batch or destination_type.default_batch,
     )
@@ -77,7 +82,9 @@ def build_request(type_name: str, name: str) -> Request:
     destination = build_destination(sample_connection(type_name))
     bodies: list[Any] = normalized_fixture(destination.connection.profile, name)
     limit = destination.connection.batch.max_events
-    return destination.prepare(deliveries_of(destination, bodies[:limit]), SENT_AT)
+    deliveries = deliveries_of(destination, bodies[:limit])
+    lane = destination.lane(deliveries[0].event)
+    return destination.prepare([one for one in deliveries if destination.lane(one.event) == lane], SENT_AT)
 
 
 def shown(request: Request) -> dict[str, Any]:

@@ -175,6 +175,7 @@ def _source(given: dict[str, Any]) -> Source:
 def _connection(given: dict[str, Any]) -> Connection:
     made = DESTINATION_TYPES[given["type"]]
     names = [name.removeprefix(OPTION_PREFIX) for name in given if name.startswith(OPTION_PREFIX)]
+    options = {name: given[OPTION_PREFIX + name] for name in sorted(names)}
     batch, retry = given.get("batch", {}), given.get("retry", {})
     optional: dict[str, Any] = {}
     if "actions" in given:
@@ -184,11 +185,11 @@ def _connection(given: dict[str, Any]) -> Connection:
     return Connection(
         name=given["name"],
         type=given["type"],
-        options={name: given[OPTION_PREFIX + name] for name in sorted(names)},
+        options=options,
         enabled=given["enabled"],
         start=given["start"],
         events=tuple(given["events"]),
-        profile=given.get("profile", made.default_profile),
+        profile=given.get("profile", made.profile_for(options)),
         identify=given["identify"],
         keep_content=given["content"] == "keep",
         batch=Batch(

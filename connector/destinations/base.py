@@ -82,6 +82,11 @@ class Destination(ABC):
         self.connection = connection
         self._secrets = secrets_of(type(self).options, connection.options)
 
+    @classmethod
+    def profile_for(cls, options: Mapping[str, Any]) -> str:
+        """The profile of a connection that names none."""
+        return cls.default_profile
+
     @abstractmethod
     def encode(self, event: Event) -> bytes | Refused:
         """The event as it will stand in a request, or why this destination can never take it.
@@ -129,6 +134,10 @@ class Destination(ABC):
         """The option's value, or its default."""
         value = self.connection.options.get(name)
         return type(self).options[name].default if value is None else value
+
+    def lane(self, event: Event) -> str:
+        """Events of different lanes never share a request: some providers take people at another address."""
+        return ""
 
     def envelope_bytes(self) -> int:
         """Upper bound of the bytes that a request has around and between (one each) its encoded events."""
