@@ -174,7 +174,9 @@ class LiveConnections:
         try:
             _remember(self._last_good, text)
         except OSError as error:
-            log.warning("%s cannot be written: %s; a restart could not fall back on it", self._last_good, error.strerror)
+            log.warning(
+                "%s cannot be written: %s; a restart could not fall back on it", self._last_good, error.strerror
+            )
         return connections
 
     def _look(self) -> tuple[int, ...] | None:
