@@ -42,6 +42,10 @@ from connector.worker import DestinationWorker, WorkerPorts
 CLOCK = SystemClock()
 SQLITE = "sqlite:///"
 USER_AGENT = f"customerio-connector/{__version__}"
+TRANSPORTS: dict[str, Callable[[Settings], Transport]] = {
+    "http": lambda settings: HttpTransport(settings.allow_networks, USER_AGENT),
+    "file": lambda settings: FileTransport(),
+}
 
 
 def open_journal(settings: Settings) -> Journal:
@@ -56,7 +60,7 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def open_transport(settings: Settings, name: str) -> Transport:
-    return FileTransport() if name == "file" else HttpTransport(settings.allow_networks, USER_AGENT)
+    return TRANSPORTS[name](settings)
 
 
 def build_worker(

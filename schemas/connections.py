@@ -53,6 +53,7 @@ class DestinationShape:
     options: Mapping[str, OptionShape]
     max_batch_events: int
     max_batch_bytes: int
+    max_batch_wait_seconds: float
     defaults: Mapping[str, Any] = field(default_factory=dict)  # of options, where this installation knows better
 
 
@@ -170,7 +171,7 @@ def _destination_schema(shape: DestinationShape) -> Schema:
         {
             "max_events": WholeNumber(1, shape.max_batch_events),
             "max_bytes": Size(1000, shape.max_batch_bytes),
-            "max_wait": Seconds(0, 3600),
+            "max_wait": Seconds(0, shape.max_batch_wait_seconds),
         }
     )
     options: dict[str, fields.Field[Any]] = {}

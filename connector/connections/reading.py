@@ -34,6 +34,7 @@ def read(value: Any, default_options: Mapping[str, Mapping[str, Any]]) -> tuple[
             options=made.options,
             max_batch_events=made.max_batch.max_events,
             max_batch_bytes=made.max_batch.max_bytes,
+            max_batch_wait_seconds=made.max_batch.max_wait_seconds,
             defaults=default_options.get(name, {}),
         )
         for name, made in DESTINATION_TYPES.items()
@@ -173,9 +174,9 @@ def _source(given: dict[str, Any]) -> Source:
 
 
 def _connection(given: dict[str, Any]) -> Connection:
-    made = DESTINATION_TYPES[given["type"]]
     names = [name.removeprefix(OPTION_PREFIX) for name in given if name.startswith(OPTION_PREFIX)]
     options = {name: given[OPTION_PREFIX + name] for name in sorted(names)}
+    made = DESTINATION_TYPES[given["type"]].variant(options)
     batch, retry = given.get("batch", {}), given.get("retry", {})
     optional: dict[str, Any] = {}
     if "actions" in given:

@@ -21,4 +21,4 @@ def build_destination(connection: Connection) -> Destination:
     if connection.type not in DESTINATION_TYPES:
         known = ", ".join(DESTINATION_TYPES)
         raise SettingsError([f"destination {connection.name}: type {connection.type!r} is not one of {known}"])
-    return DESTINATION_TYPES[connection.type](connection)
+    return DESTINATION_TYPES[connection.type].variant(connection.options)(connection)

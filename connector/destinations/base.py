@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -77,6 +78,11 @@ class Destination(ABC):
     default_batch: ClassVar[Batch] = Batch(max_events=100, max_bytes=450_000, max_wait_seconds=0.5)
     max_batch: ClassVar[Batch]  # the provider's hard limits; a configured batch may not exceed them
     needs_person: ClassVar[bool] = False  # an event with neither userId nor anonymousId becomes a dead letter
+
+    @classmethod
+    def variant(cls, options: Mapping[str, Any]) -> "type[Destination]":
+        """The class that serves a connection with these options; another one where a type works in several ways."""
+        return cls
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -146,6 +152,18 @@ class Destination(ABC):
     def event_bytes(self, hard_limit: int) -> int:
         """The most bytes that one encoded event may have: the provider's limit, and what fits the configured batch."""
         return min(hard_limit, self.connection.batch.max_bytes - self.envelope_bytes())
+
+
+def require_packages(connection: Connection, packages: Sequence[str], requirements: str) -> None:
+    """Raises SettingsError when one of them is not installed, with the command that installs it."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            [
+                f"destination {connection.name}: type {connection.type} needs {', '.join(missing)}, which is not "
+                f"installed: pip install -r {requirements}"
+            ]
+        )
 
 
 # ── encoding ──
