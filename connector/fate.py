@@ -28,13 +28,14 @@ class State(StrEnum):
     WAITING = "waiting"  # not yet tried, or failed and to be tried again
     HELD = "held"  # waiting, and the destination is not well
     DEAD = "dead"  # given up; a person decides
+    DROPPED = "dropped"  # given up, and a person decided that it stays so
     DISABLED = "disabled"  # waiting for the destination to be switched on
     EARLIER = "earlier"  # came before the destination was there; a replay can bring it
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """`at`: not before which it is tried again, or since when it is dead."""
+    """`at`: not before which it is tried again, or since when it is dead or dropped."""
 
     destination: str
     state: State
@@ -105,11 +106,16 @@ class Fates:
         return self._waiting(name, "not yet tried", None, 0)
 
     def _of_exceptions(self, name: str, exceptions: Sequence[Exceptional]) -> Fate:
-        dead = [delivery for delivery in exceptions if delivery.is_dead]
+        if all(delivery.state == "dropped" for delivery in exceptions):
+            last = max(exceptions, key=lambda delivery: delivery.at)
+            return Fate(name, State.DROPPED, f"by a person; {_told(last)}", last.at, last.attempts)
+        dead = [delivery for delivery in exceptions if delivery.state == "dead"]
         if dead:
             worst = max(dead, key=lambda delivery: delivery.at)
             return Fate(name, State.DEAD, _told(worst), worst.at, worst.attempts)
-        next_up = min(exceptions, key=lambda delivery: delivery.at)
+        next_up = min(
+            (delivery for delivery in exceptions if delivery.state == "waiting"), key=lambda delivery: delivery.at
+        )
         return self._waiting(name, _told(next_up), next_up.at, next_up.attempts)
 
     def _waiting(self, name: str, reason: str, at: datetime | None, attempts: int) -> Fate:

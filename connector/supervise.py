@@ -220,10 +220,11 @@ class Supervisor:
         """Forgets what is past its limits, for a moment; when there is more, the next tick goes on."""
         now = self._clock.now()
         retention = connections.retention
+        destinations = [connection.name for connection in connections.destinations]
         end = now + timedelta(seconds=PRUNE_SECONDS)
         self._upkeep_at = now + UPKEEP_EVERY
         try:
-            while removed := self._journal.prune(retention):
+            while removed := self._journal.prune(retention, destinations):
                 log.info("retention removed %d events", removed)
                 if self._clock.now() >= end:
                     self._upkeep_at = now

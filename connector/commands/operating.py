@@ -37,7 +37,16 @@ FOLLOW_SECONDS = 0.5  # between two looks at the journal
 SETTLE = timedelta(seconds=1.5)  # a fresh event is shown once it has had the time to be delivered
 LONGEST_NAME, LONGEST_ID = 45, 26  # of what is documented; other people's may be of any length
 ATTEMPTS_LOOKED_AT = 1000
-WORST_FIRST = (State.DEAD, State.HELD, State.WAITING, State.DISABLED, State.DELIVERED, State.FILTERED, State.EARLIER)
+WORST_FIRST = (
+    State.DEAD,
+    State.HELD,
+    State.WAITING,
+    State.DISABLED,
+    State.DROPPED,
+    State.DELIVERED,
+    State.FILTERED,
+    State.EARLIER,
+)
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 

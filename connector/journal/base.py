@@ -6,7 +6,7 @@ JournalError; only `append` also raises JournalFullError.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -71,13 +71,13 @@ class ReplayState:
 
 @dataclass(frozen=True, slots=True)
 class Exceptional:
-    """A delivery of an event that is not simply done: it failed and waits, or was given up."""
+    """A delivery of an event that is not simply done: it failed and waits, was given up, or dropped by a person."""
 
     type: EventType
     action: str
-    is_dead: bool
+    state: str  # waiting | dead | dropped
     attempts: int
-    at: datetime  # waiting: not before; dead: since
+    at: datetime  # waiting: not before; dead and dropped: since
     reason: str
 
 
@@ -202,7 +202,8 @@ class Journal(ABC):
 
     @abstractmethod
     def drop_dead(self, ids: Sequence[int]) -> int:
-        """They are gone for good; how many went."""
+        """A person wants no more of them: nothing brings them back, what became of the event can still be told; how
+        many there were."""
 
     @abstractmethod
     def quarantined(self, source: str | None = None, limit: int = 100, after_id: int = 0) -> list[Quarantined]:
@@ -219,10 +220,11 @@ class Journal(ABC):
     # ── keeping ──
 
     @abstractmethod
-    def prune(self, retention: Retention) -> int:
+    def prune(self, retention: Retention, destinations: Collection[str] | None = None) -> int:
         """One bounded step of forgetting: ids older than 8 days, and events beyond the limits; how many events went.
 
-        What a known reader still waits for is counted as its dead letter before it goes.
+        What a known reader still waits for is counted as its dead letter before it goes; with `destinations`, only
+        theirs count, since one that was taken out of the configuration waits for nothing.
         """
 
     @abstractmethod

@@ -3,8 +3,9 @@
 An event beyond its limit loses its body; its row stays as the memory of its id until 8 days are surely over.
 """
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from itertools import takewhile
 from sqlite3 import SQLITE_INTERRUPT, Connection, OperationalError
@@ -22,13 +23,13 @@ ERASED = "it was erased before it could be delivered"
 
 
 class SqliteKeeping(SqlitePast):
-    def prune(self, retention: Retention) -> int:
+    def prune(self, retention: Retention, destinations: Collection[str] | None = None) -> int:
         removed = 0
         if retention.events_seconds is not None:
             cutoff = to_micros(self._clock.now() - timedelta(seconds=retention.events_seconds))
-            removed += self._remove_oldest(cutoff)
+            removed += self._remove_oldest(cutoff, destinations)
         if retention.events_bytes is not None and self._db.size_bytes() > retention.events_bytes:
-            removed += self._remove_oldest(None)
+            removed += self._remove_oldest(None, destinations)
         self._forget_ids()
         return removed
 
@@ -85,7 +86,7 @@ class SqliteKeeping(SqlitePast):
                 connection.set_progress_handler(None, 0)
         return [text for (text,) in rows if text != "ok"]
 
-    def _remove_oldest(self, cutoff: int | None) -> int:
+    def _remove_oldest(self, cutoff: int | None, destinations: Collection[str] | None) -> int:
         """Takes the bodies of the oldest events, received before the cutoff if there is one."""
         with self._claiming, self._db.writing() as tx:
             done_to = pruned_to(tx)
@@ -99,7 +100,7 @@ class SqliteKeeping(SqlitePast):
             if not rows:
                 return 0
             newest = rows[-1][0]
-            self._tell_readers(tx, done_to + 1, newest, REMOVED)
+            self._tell_readers(tx, done_to + 1, newest, REMOVED, destinations)
             self._take_bodies(tx, done_to + 1, newest, rows)
             tx.execute("UPDATE pruned SET seq = ?", (newest,))
             self._move_readers(tx, {source_id: (seq, position) for seq, source_id, position, *_ in rows})
@@ -118,9 +119,12 @@ class SqliteKeeping(SqlitePast):
                 [value for row in part for value in row],
             )
 
-    def _tell_readers(self, tx: Connection, first: int, last: int, reason: str) -> None:
-        """What leaves undelivered becomes a dead letter of each reader that still waits for it."""
+    def _tell_readers(
+        self, tx: Connection, first: int, last: int, reason: str, destinations: Collection[str] | None = None
+    ) -> None:
+        """What leaves undelivered becomes a dead letter of each reader, of these destinations, that waits for it."""
         now = to_micros(self._clock.now())
+        names = None if destinations is None else json.dumps(sorted(destinations))
         tx.execute(
             "UPDATE delivery SET state = 'dead', due_at = ?, reason = ?"
             " WHERE seq >= ? AND seq <= ? AND state = 'waiting'",
@@ -131,10 +135,11 @@ class SqliteKeeping(SqlitePast):
             " SELECT reader.id, received.seq, event_id, 'track', ?, 'dead', 0, ?, ?"
             " FROM received NOT INDEXED CROSS JOIN reader ON reader.source_id = received.source_id"
             " WHERE received.seq >= ? AND received.seq <= ? AND body IS NOT NULL AND reader.cursor < received.seq"
+            " AND (? IS NULL OR destination IN (SELECT value FROM json_each(?)))"
             " AND state = 'running' AND received.seq <= coalesce(stop_seq, ?)"
             " AND received_at >= coalesce(since, 0) AND received_at < coalesce(until, ?) AND NOT EXISTS"
             " (SELECT 1 FROM delivery WHERE reader_id = reader.id AND delivery.seq = received.seq)",
-            (WHOLE_EVENT, now, reason, first, last, END, END),
+            (WHOLE_EVENT, now, reason, first, last, names, names, END, END),
         )
         for claims in self._claims.values():  # settled, but kept behind the cursor by an older one that is not
             tx.executemany(

@@ -85,7 +85,7 @@ class SqlitePast(SqliteReading):
                 Reader(*reader),
                 cursor >= seq,
                 tuple(
-                    Exceptional(EventType(kind), action, state == "dead", attempts, from_micros(at), reason)
+                    Exceptional(EventType(kind), action, state, attempts, from_micros(at), reason)
                     for owner, kind, action, state, attempts, at, reason in deliveries
                     if owner == reader_id
                 ),
@@ -226,9 +226,13 @@ class SqlitePast(SqliteReading):
         return retried
 
     def drop_dead(self, ids: Sequence[int]) -> int:
+        now = to_micros(self._clock.now())
         with self._db.writing() as tx:
             return sum(
-                tx.execute("DELETE FROM delivery WHERE id = ? AND state = 'dead'", (number,)).rowcount for number in ids
+                tx.execute(
+                    "UPDATE delivery SET state = 'dropped', due_at = ? WHERE id = ? AND state = 'dead'", (now, number)
+                ).rowcount
+                for number in ids
             )
 
     def _wake_replay(self, tx: Connection, reader_id: int) -> None:

@@ -60,9 +60,9 @@ CREATE TABLE IF NOT EXISTS delivery (            -- the exceptions: what failed 
   event_id   TEXT NOT NULL,
   type       TEXT NOT NULL,                      -- track | identify
   action     TEXT NOT NULL,
-  state      TEXT NOT NULL,                      -- waiting | dead
+  state      TEXT NOT NULL,                      -- waiting | dead | dropped (by a person)
   attempts   INTEGER NOT NULL,                   -- tries that counted
-  due_at     INTEGER NOT NULL,                   -- waiting: not before; dead: when it died
+  due_at     INTEGER NOT NULL,                   -- waiting: not before; else since when
   reason     TEXT NOT NULL,                      -- why it waits or died, for a person
   UNIQUE (reader_id, seq, type, action)
 );

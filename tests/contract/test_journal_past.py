@@ -123,7 +123,7 @@ def test_whereabouts_tell_how_far_each_reader_is(reading: Journal) -> None:
 
     found = {item.reader: item for item in reading.whereabouts(claimed.received.seq)}
     assert (found[ahead].is_passed, found[ahead].exceptions) == (True, ())
-    assert [(item.is_dead, item.reason) for item in found[READER].exceptions] == [(True, "refused")]
+    assert [(item.state, item.reason) for item in found[READER].exceptions] == [("dead", "refused")]
     assert not found[behind].is_passed
 
 
