@@ -4,12 +4,13 @@ decided elsewhere (`retry`).
 
 import logging
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 from connector.clock import Clock
 from connector.destinations.base import Destination
 from connector.errors import TransportError
-from connector.model import Attempt, Batch, Connection, Delivery, Outcome, OutcomeKind, Request, Response
+from connector.model import Attempt, Batch, Connection, Delivery, Event, Outcome, OutcomeKind, Request, Response
 from connector.transports.base import Transport
 
 ALONE_FROM_ATTEMPT = 4  # later tries of a delivery share a request with nobody
@@ -18,8 +19,18 @@ NO_REQUEST = Request("", "", {}, b"")  # of an attempt that ended before it was 
 log = logging.getLogger(__name__)
 
 
-def pack(deliveries: Sequence[Delivery], batch: Batch, envelope_bytes: int) -> list[list[Delivery]]:
-    """Requests' worth of deliveries within the limits of count and bytes, in order; much-failed ones stand alone."""
+def pack(
+    deliveries: Sequence[Delivery], batch: Batch, envelope_bytes: int, lane_of: Callable[[Event], str] | None = None
+) -> list[list[Delivery]]:
+    """Requests' worth of deliveries within the limits of count and bytes, in order; much-failed ones stand alone.
+
+    With `lane_of`, those of different lanes are packed apart.
+    """
+    if lane_of is not None:
+        lanes: dict[str, list[Delivery]] = defaultdict(list)
+        for delivery in deliveries:
+            lanes[lane_of(delivery.event)].append(delivery)
+        return [part for lane in lanes.values() for part in pack(lane, batch, envelope_bytes)]
     packed: list[list[Delivery]] = []
     alone: list[list[Delivery]] = []
     current: list[Delivery] = []

@@ -249,7 +249,7 @@ class DestinationWorker:
         numbers = {id(delivery): number for number, delivery in enumerate(deliveries)}
         outcomes: dict[int, Outcome] = {}
         waiting: deque[Sequence[Delivery]] = deque(
-            pack(deliveries, connection.batch, self.destination.envelope_bytes())
+            pack(deliveries, connection.batch, self.destination.envelope_bytes(), self.destination.lane)
         )
         while waiting and not self._stopping.is_set():
             part = waiting.popleft()

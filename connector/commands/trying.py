@@ -210,7 +210,7 @@ def test(house: House, destination: str, fixture: Path | None, source_name: str 
     if not routed.deliveries:
         _refuse(payload, routed, connection)
     transport = house.open_transport(settings, built.transport)
-    packed = pack(routed.deliveries, connection.batch, built.envelope_bytes())
+    packed = pack(routed.deliveries, connection.batch, built.envelope_bytes(), built.lane)
     attempts = [attempt(built, transport, part, house.clock) for part in packed]
     transport.close()
     secrets = secrets_of(type(built).options, connection.options)

@@ -58,6 +58,15 @@ def test_what_has_failed_often_shares_a_request_with_nobody() -> None:
     assert numbers(pack(deliveries, Batch(100, 1000, 0.5), envelope_bytes=2)) == [[1, 3, 4], [2]]
 
 
+def test_events_of_different_lanes_never_share_a_request() -> None:
+    deliveries = [delivery(number) for number in range(1, 6)]
+    lanes = {id(one.event): "odd" if one.seq % 2 else "even" for one in deliveries}
+
+    packed = pack(deliveries, Batch(2, 1000, 0.5), 2, lambda event: lanes[id(event)])
+
+    assert numbers(packed) == [[1, 3], [5], [2, 4]]
+
+
 def make_attempt(
     transport: FakeTransport, destination: Destination | None = None, part: Sequence[Delivery] = ()
 ) -> Any:
