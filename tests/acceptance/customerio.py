@@ -87,7 +87,7 @@ class Load:
     gives_up: bool = False  # True: an event that was not answered 200 is not sent again
     answered: list[str] = field(default_factory=list)  # event ids answered 200, in order
     outcomes: Counter[int] = field(default_factory=Counter)  # status: answers
-    failures: Counter[str] = field(default_factory=Counter)  # why there was no answer: name of the exception
+    failures: Counter[str] = field(default_factory=Counter)  # why there was no answer, in words
     slowest: float = 0.0  # seconds to an answer
 
     def __post_init__(self) -> None:
@@ -126,6 +126,7 @@ class Load:
 
     def _send(self, connection: http.client.HTTPConnection, event_id: str, body: bytes) -> bool:
         started_at = time.monotonic()
+        age = "new" if connection.sock is None else "kept"
         try:
             connection.request("POST", f"/v1/webhook?writeKey={WRITE_KEY}", body)
             status = read_answer(connection, started_at).status
@@ -133,7 +134,7 @@ class Load:
             connection.close()  # the next request opens a new one
             status = NO_ANSWER
             with self._lock:
-                self.failures[type(error).__name__] += 1
+                self.failures[f"{type(error).__name__} on a {age} connection"] += 1
         with self._lock:
             self.outcomes[status] += 1
             self.slowest = max(self.slowest, time.monotonic() - started_at)
