@@ -36,6 +36,7 @@ from connector.supervise import Supervisor, know_readers
 from connector.transports.base import Transport
 from connector.transports.file import FileTransport
 from connector.transports.http import HttpTransport
+from connector.transports.objects import ObjectTransport
 from connector.web import build_web, keep_connections_fresh, start_keeping_counts
 from connector.worker import DestinationWorker, WorkerPorts
 
@@ -45,6 +46,7 @@ USER_AGENT = f"customerio-connector/{__version__}"
 TRANSPORTS: dict[str, Callable[[Settings], Transport]] = {
     "http": lambda settings: HttpTransport(settings.allow_networks, USER_AGENT),
     "file": lambda settings: FileTransport(),
+    "objects": lambda settings: ObjectTransport(settings.allow_networks),
 }
 
 

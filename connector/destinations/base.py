@@ -80,7 +80,7 @@ class Destination(ABC):
     needs_person: ClassVar[bool] = False  # an event with neither userId nor anonymousId becomes a dead letter
 
     @classmethod
-    def variant(cls, options: Mapping[str, Any]) -> "type[Destination]":
+    def variant(cls, options: Mapping[str, Any]) -> "DestinationClass":
         """The class that serves a connection with these options; another one where a type works in several ways."""
         return cls
 
@@ -152,6 +152,9 @@ class Destination(ABC):
     def event_bytes(self, hard_limit: int) -> int:
         """The most bytes that one encoded event may have: the provider's limit, and what fits the configured batch."""
         return min(hard_limit, self.connection.batch.max_bytes - self.envelope_bytes())
+
+
+DestinationClass = type[Destination]
 
 
 def require_packages(connection: Connection, packages: Sequence[str], requirements: str) -> None:

@@ -1,15 +1,24 @@
-"""Newline-delimited JSON in a folder, a new file every UTC day and whenever one is full; the file transport writes."""
+"""Newline-delimited JSON in a folder, a new file every UTC day and whenever one is full; the file transport writes.
+
+Parquet, compression, partitions and object stores are the business of the other variant, in objects.py.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from connector.destinations.base import Destination, Option, encode_within, stamped
+from connector.destinations.base import Destination, DestinationClass, Option, encode_within, stamped
+from connector.destinations.objects import (
+    MAX_EVENT_BYTES,
+    MAX_FILE_BATCH,
+    OBJECT_OPTIONS,
+    ObjectsDestination,
+    is_of_objects,
+)
 from connector.model import Batch, Connection, Delivery, Event, Refused, Request
 
-MAX_EVENT_BYTES = 4_500_000  # more than any webhook that is received, so that nothing is refused by default
 ROTATE_BYTES = 128 * 1024 * 1024  # what editors, loaders and object stores still take with ease
 
 
@@ -17,13 +26,17 @@ class FileDestination(Destination):
     type: ClassVar[str] = "file"
     transport: ClassVar[str] = "file"
     default_batch: ClassVar[Batch] = Batch(max_events=500, max_bytes=5_000_000, max_wait_seconds=0.5)
-    max_batch: ClassVar[Batch] = Batch(max_events=10_000, max_bytes=20_000_000, max_wait_seconds=60.0)
+    max_batch: ClassVar[Batch] = MAX_FILE_BATCH
     options: ClassVar[Mapping[str, Option]] = {
-        "path": Option("path", "The folder that the files are written to; default: `events` in the data folder."),
+        **OBJECT_OPTIONS,
         "rotate_bytes": Option(
             "integer", "A file that would grow larger is followed by another.", default=ROTATE_BYTES
         ),
     }
+
+    @classmethod
+    def variant(cls, options: Mapping[str, Any]) -> DestinationClass:
+        return ObjectsDestination if is_of_objects(options) else cls
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)

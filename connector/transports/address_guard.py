@@ -96,12 +96,15 @@ class AddressGuard:
         found = self._lookup(host, port, deadline)
         permitted = [candidate for candidate in found if may_connect(candidate[0], self._allow_networks)]
         if not permitted:
-            addresses = ", ".join(sorted({candidate[0] for candidate in found})[:4]) or "no address"
-            raise TransportError(
-                f"{host}:{port} is not called: it stands for an inner address ({addresses}); "
-                "if that is meant, name its network in CONNECTOR_ALLOW_NETWORKS"
-            )
+            raise TransportError(told_inner(host, port, sorted({candidate[0] for candidate in found})))
         return permitted
+
+    def refuse_inner(self, host: str, port: int, deadline: Deadline) -> None:
+        """For clients that open their connections themselves: raises TransportError when any address that the name
+        stands for now is an inner one."""
+        found = self._lookup(host, port, deadline)
+        if inner := sorted({one[0] for one in found if not may_connect(one[0], self._allow_networks)}):
+            raise TransportError(told_inner(host, port, inner))
 
     def _lookup(self, host: str, port: int, deadline: Deadline) -> Sequence[SocketAddress]:
         """Asks in a thread of its own: the system's resolver knows no deadline and can take half a minute."""
@@ -121,6 +124,14 @@ class AddressGuard:
             return answers[0]
         reason = getattr(failures[0], "strerror", None) or str(failures[0]) if failures else "the name server is silent"
         raise TransportError(f"the name {host} cannot be resolved: {reason}")
+
+
+def told_inner(host: str, port: int, addresses: Sequence[str]) -> str:
+    shown = ", ".join(addresses[:4]) or "no address"
+    return (
+        f"{host}:{port} is not called: it stands for an inner address ({shown}); "
+        "if that is meant, name its network in CONNECTOR_ALLOW_NETWORKS"
+    )
 
 
 def resolve_by_system(host: str, port: int) -> list[SocketAddress]:
