@@ -1,8 +1,16 @@
-"""All destination types, by name."""
+"""All destination types, by name: the table of our own, and what installed packages bring along."""
 
+from functools import cache
+
+from connector.destinations.amplitude import AmplitudeDestination
+from connector.destinations.adobe import AdobeDestination
 from connector.destinations.base import Destination
+from connector.destinations.customerio import CustomerioDestination
 from connector.destinations.file import FileDestination
 from connector.destinations.http import HttpDestination
+from connector.destinations.installed import Installed, UnavailableDestination, installed_types
+from connector.destinations.mixpanel import MixpanelDestination
+from connector.destinations.posthog import PosthogDestination
 from connector.destinations.rudderstack import RudderstackDestination
 from connector.destinations.segment import SegmentDestination
 from connector.errors import SettingsError
@@ -11,14 +19,37 @@ from connector.model import Connection
 DESTINATION_TYPES: dict[str, type[Destination]] = {
     "rudderstack": RudderstackDestination,
     "segment": SegmentDestination,
+    "adobe": AdobeDestination,
     "http": HttpDestination,
     "file": FileDestination,
+    "customerio": CustomerioDestination,
+    "amplitude": AmplitudeDestination,
+    "mixpanel": MixpanelDestination,
+    "posthog": PosthogDestination,
 }
+
+
+@cache  # packages are looked for once, when a connection first asks: one that is installed later needs a restart
+def installed() -> Installed:
+    """What the installed packages bring."""
+    return installed_types(DESTINATION_TYPES)
+
+
+def destination_types() -> dict[str, type[Destination]]:
+    """Our own and those of installed packages, which may be `UnavailableDestination`s."""
+    return {**DESTINATION_TYPES, **installed().types}
+
+
+def unavailable_reason(type_name: str) -> str:
+    """Why no destination of this type can be built, though a package brings it; "" when one can."""
+    found = destination_types().get(type_name)
+    return found.fault if found is not None and issubclass(found, UnavailableDestination) else ""
 
 
 def build_destination(connection: Connection) -> Destination:
     """The connection's destination. Raises SettingsError when its type is unknown or its options cannot work."""
-    if connection.type not in DESTINATION_TYPES:
-        known = ", ".join(DESTINATION_TYPES)
+    types = destination_types()
+    if connection.type not in types:
+        known = ", ".join(types)
         raise SettingsError([f"destination {connection.name}: type {connection.type!r} is not one of {known}"])
-    return DESTINATION_TYPES[connection.type].variant(connection.options)(connection)
+    return types[connection.type].variant(connection.options)(connection)
