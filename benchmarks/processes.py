@@ -113,7 +113,7 @@ def load(port: int, path: str = WEBHOOK, **options: Any) -> dict[str, float]:
     """One run of the load generator, as a process of its own."""
     given = json.dumps({"port": port, "path": path, **options})
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load", given], cwd=ROOT, capture_output=True, check=True, timeout=600
+        [sys.executable, "-m", "benchmarks.load", given], cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=600
     )
     result: dict[str, float] = json.loads(done.stdout)
     return result
