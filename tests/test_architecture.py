@@ -36,6 +36,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "connector.supervise",  # the loop over all workers
         "connector.record",  # step 7
         "connector.replay",
+        "connector.dry_run",
         "connector.fate",  # what became of an event, read from the journal and worked out by the rules
         "connector.house",  # what the commands are given by app
         "connector.overview",  # what pages and commands show, read from the doors

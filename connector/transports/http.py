@@ -5,7 +5,9 @@ behaves.
 """
 
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,12 +20,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ProtocolError
 
 from connector.errors import TransportError
-from connector.model import Request, Response
+from connector.model import ClientCredentials, Request, Response
 from connector.transports.address_guard import AddressGuard, Deadline, Network, Resolver, resolve_by_system
+from connector.transports.tokens import NoTokenError, TokenStore
 
 MAX_ANSWER_BYTES = 65_536  # more than any judge reads of an answer
 POOLED_CONNECTIONS = 64  # kept open for each host; more than the concurrency of any destination
 POOLED_HOSTS = 64  # more than anybody configures
+MASK = "•••"
 
 
 class HttpTransport:
@@ -35,14 +39,40 @@ class HttpTransport:
         user_agent: str,
         resolve: Resolver = resolve_by_system,
         ca_file: Path | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ca_file`: further authorities whose certificates are trusted, beside the system's and the bundled ones."""
+        """`ca_file`: further authorities whose certificates are trusted, beside the system's and the bundled ones.
+        `monotonic`: the seconds that tell whether a token has expired."""
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         self._deadline = Deadline()
         self._adapter = GuardedAdapter(AddressGuard(allow_networks, resolve), self._deadline, ca_file)
+        self._tokens = TokenStore(self._answer, monotonic)
 
     def send(self, request: Request, timeout_seconds: float) -> Response:
-        """The answer within the time; of one that breaks off or drips on, its status and what there is of its body."""
+        """The answer within the time; of one that breaks off or drips on, its status and what there is of its body.
+
+        A request with credentials gets an access token, and a fresh one once when the first is refused.
+        """
+        if request.credentials is None:
+            return self._answer(request, timeout_seconds)
+        ends_at = time.monotonic() + timeout_seconds
+        try:
+            response, token = self._with_token(request, request.credentials, ends_at)
+            if refuses_token(response):
+                self._tokens.forget(request.credentials, token)
+                response, token = self._with_token(request, request.credentials, ends_at)
+        except NoTokenError as refused:
+            return refused.response
+        return without(response, token)
+
+    def _with_token(self, request: Request, credentials: ClientCredentials, ends_at: float) -> tuple[Response, str]:
+        """The answer, and the token that it was given to."""
+        token = self._tokens.token(credentials, seconds_until(ends_at))
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}
+        headers["Authorization"] = f"Bearer {token}"
+        return self._answer(replace(request, headers=headers), seconds_until(ends_at)), token
+
+    def _answer(self, request: Request, timeout_seconds: float) -> Response:
         self._deadline.start(timeout_seconds)
         try:
             prepared = requests.Request(
@@ -154,6 +184,25 @@ def read_answer(raw: BaseHTTPResponse) -> bytes:
         pass
     raw.close()  # What is left unread would be taken for the next answer on this connection.
     return body[:MAX_ANSWER_BYTES]
+
+
+def refuses_token(response: Response) -> bool:
+    """Whether a fresh token may help. An empty 403 comes from the network before anybody has looked at the token."""
+    return response.status == 401 or (response.status == 403 and bool(response.body.strip()))
+
+
+def without(response: Response, secret: str) -> Response:
+    """The answer as it may be shown: a server may repeat what it was sent."""
+    headers = {name: value.replace(secret, MASK) for name, value in response.headers.items()}
+    return Response(response.status, headers, response.body.replace(secret.encode(), MASK.encode()))
+
+
+def seconds_until(moment: float) -> float:
+    """Raises TransportError when it has passed."""
+    seconds = moment - time.monotonic()
+    if seconds <= 0:
+        raise TransportError("the time was over before an access token was there")
+    return seconds
 
 
 def is_hang_up(error: requests.ConnectionError) -> bool:
