@@ -85,6 +85,17 @@ class Action:
     map: str | None = None  # JMESPath over the whole event
     enabled: bool = True
     distinct: bool = False  # its messageId differs from the other actions'
+    object_type: str = ""  # of a default action: the only object type it takes; "other": those without one of their own
+    presets: tuple[str, ...] = ()  # rules for common jobs, by name: their `where`s beside its own, their `map`s after it
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What must not reach a destination, whatever its actions make of an event."""
+
+    drop: tuple[str, ...] = ()  # paths; `*` is any one name, `**` any depth
+    hash: tuple[str, ...] = ()
+    salt: str = ""  # a secret: makes the hashes HMACs, which nobody else can compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ class Connection:
     events: tuple[str, ...] = ()  # `<object_type>_<metric>` patterns, `!` excludes; empty: everything
     profile: str = "rudderstack"
     actions: tuple[Action, ...] = (Action(name="all"),)
+    privacy: Privacy | None = None
     identify: bool = False
     keep_content: bool = False
     batch: Batch = Batch(100, 450_000, 0.5)

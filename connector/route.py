@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from connector.destinations.base import Destination
 from connector.errors import MappingError
-from connector.mapping import CompiledAction, compile_action, compile_where, view_of
+from connector.mapping import FORMER_DEFAULT, CompiledAction, compile_action, compile_where, view_of
 from connector.model import Delivery, Event, EventType, OpenDelivery, Reader, Refused
 
 MAX_REMEMBERED_NAMES = 4096  # names come from outside; past this the memory of verdicts starts anew
 MAX_REMEMBERED_CHARACTERS = 200
+MAX_REMEMBERED_TYPES = 64  # Customer.io has eight
 
 
 class Patterns:
@@ -78,8 +79,13 @@ class Route:
         self._where = compile_where(where) if where else None
         self._patterns = Patterns(connection.events)
         self._sources = None if connection.sources is None else frozenset(connection.sources)
-        self._actions = tuple(compile_action(action) for action in connection.actions if action.enabled)
+        self._actions = tuple(
+            compile_action(action, connection.privacy) for action in connection.actions if action.enabled
+        )
         self._disabled = frozenset(action.name for action in connection.actions if not action.enabled)
+        self._actions_by_type: dict[str, tuple[CompiledAction, ...]] = {}
+        names = {action.name for action in connection.actions}
+        self._has_defaults = FORMER_DEFAULT not in names and any(action.object_type for action in connection.actions)
 
     def is_wanted(self, name: str) -> bool:
         """Whether the destination takes events of this name at all; cheap, so that others need not be normalized."""
@@ -120,20 +126,35 @@ class Route:
             routed.filtered.append(Filtered(refusal, event.type))
             return
         view: dict[str, Any] | None = None
-        for action in self._actions:
-            if tries is not None and (event.type, action.name) not in tries:
-                continue
-            if view is None and (action.where is not None or action.fields):
+        actions = self._actions_for(event.object_type)
+        if not actions:
+            routed.filtered.append(Filtered("its default action is switched off", event.type))
+        for action in actions:
+            name = action.name
+            if tries is not None and (event.type, name) not in tries:
+                name = FORMER_DEFAULT  # what waits from before there was a default action for each object type
+                if not (self._has_defaults and action.action.object_type and (event.type, name) in tries):
+                    continue
+            if view is None and action.needs_view:
                 view = view_of(event)
             made = self._made(action, event, view)
             if isinstance(made, Filtered):
                 routed.filtered.append(made)
             elif isinstance(made, Refused):
-                routed.dead.append(Undeliverable(event.type, action.name, made.reason))
+                routed.dead.append(Undeliverable(event.type, name, made.reason))
             else:
                 mapped, encoded = made
-                attempts = 0 if tries is None else tries[event.type, action.name]
-                routed.deliveries.append(Delivery(reader, seq, action.name, mapped, encoded, attempts))
+                attempts = 0 if tries is None else tries[event.type, name]
+                routed.deliveries.append(Delivery(reader, seq, name, mapped, encoded, attempts))
+
+    def _actions_for(self, object_type: str) -> tuple[CompiledAction, ...]:
+        """Those that are for events of this object type."""
+        known = self._actions_by_type.get(object_type)
+        if known is None:
+            known = tuple(action for action in self._actions if action.takes_type(object_type))
+            if len(self._actions_by_type) < MAX_REMEMBERED_TYPES and len(object_type) <= MAX_REMEMBERED_CHARACTERS:
+                self._actions_by_type[object_type] = known
+        return known
 
     def _refusal(self, reader: Reader, event: Event) -> str | None:
         """The rule by which the destination as a whole does not take the event."""
@@ -154,8 +175,9 @@ class Route:
     ) -> tuple[Event, bytes] | Filtered | Refused:
         """What one action makes of the event: mapped and encoded, or why nothing."""
         try:
-            if not action.matches(event, view):
-                return Filtered(f"where of action {action.name!r}", event.type, action.name)
+            refusal = action.refusal(event, view)
+            if refusal is not None:
+                return Filtered(refusal, event.type, action.name)
             mapped = action.apply(event, view)
         except MappingError as error:
             return Refused(str(error))
@@ -172,7 +194,7 @@ class Route:
         made = {(delivery.event.type, delivery.action) for delivery in routed.deliveries}
         made |= {(dead.type, dead.action) for dead in routed.dead}
         filtered = {(kept.type, kept.action): kept.rule for kept in routed.filtered}
-        names = {action.name for action in self._actions}
+        names = {action.name for action in self._actions} | ({FORMER_DEFAULT} if self._has_defaults else set())
         for event_type, name in tries:
             if (event_type, name) in made:
                 continue

@@ -224,3 +224,53 @@ class Keys(Setting):
         if wrong:
             raise ValidationError(dict[Any, Any](wrong))
         return list(dict.fromkeys(key.strip() for key in value if key.strip()))
+
+
+class Words(Setting):
+    """One of the known words, or a list of them; each counts once."""
+
+    def __init__(self, known: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.known = known
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str]:
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list):
+            raise ValidationError(f"expected one or more of {', '.join(self.known)}")
+        wrong: dict[Any, Any] = {
+            index: [f"expected one of {', '.join(self.known)}{suggestion(str(word), list(self.known))}"]
+            for index, word in enumerate(words)
+            if not isinstance(word, str) or word.strip() not in self.known
+        }
+        if wrong:
+            raise ValidationError(wrong[0] if isinstance(value, str) else wrong)
+        return list(dict.fromkeys(word.strip() for word in words))
+
+
+class Switches(Setting):
+    """Known names, each with true or false; those left out are on."""
+
+    def __init__(self, known: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.known = known
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, bool]:
+        if not isinstance(value, dict):
+            raise ValidationError("expected a mapping such as {slack: false}; {} for all of them")
+        wrong: dict[Any, Any] = {
+            name: [f"expected one of {', '.join(self.known)}{suggestion(str(name), list(self.known))}"]
+            for name in value
+            if name not in self.known
+        }
+        if wrong:
+            raise ValidationError(wrong)
+        switch = YesNo()
+        given: dict[str, bool] = {}
+        for name, is_on in value.items():
+            try:
+                given[name] = switch._deserialize(is_on, name, value)
+            except ValidationError as error:
+                wrong[name] = error.messages
+        if wrong:
+            raise ValidationError(wrong)
+        return {name: given.get(name, True) for name in self.known}

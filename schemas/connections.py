@@ -5,10 +5,11 @@ Destination types bring their own options as data (`DestinationShape`), so this 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from schemas.catalogue import OBJECT_TYPES
 from schemas.connection_values import (
     MESSAGES,
     Choice,
@@ -21,16 +22,20 @@ from schemas.connection_values import (
     Setting,
     Size,
     Start,
+    Switches,
     Text,
     TextMapping,
     Url,
     WholeNumber,
+    Words,
     YesNo,
     suggestion,
 )
 
 PROFILES = ("rudderstack", "segment", "customerio", "raw")
 SIGNATURE_MODES = ("off", "observe", "enforce", "auto")
+DEFAULT_ACTIONS = (*OBJECT_TYPES, "other")
+PRESETS = ("only-email", "only-people", "no-machines", "hash-email", "snake-case", "snake-case-everything")
 
 
 class OptionShape(Protocol):
@@ -55,6 +60,7 @@ class DestinationShape:
     max_batch_bytes: int
     max_batch_wait_seconds: float
     defaults: Mapping[str, Any] = field(default_factory=dict)  # of options, where this installation knows better
+    is_open: bool = False  # its options are not known, so none of them is wrong
 
 
 def _list_of(field_: fields.Field[Any] | type[fields.Field[Any]], **kwargs: Any) -> fields.List[Any]:
@@ -69,13 +75,14 @@ class StrictSchema(Schema):
     """Every key must be known; a misspelt one draws a suggestion."""
 
     error_messages = {"type": "expected a mapping of settings"}  # noqa: RUF012  marshmallow says it is no ClassVar
+    takes_any_key: ClassVar[bool] = False
 
     class Meta:
         unknown = "exclude"  # reported below, with a suggestion
 
     @validates_schema(pass_original=True, skip_on_field_errors=False)
     def refuse_unknown_keys(self, data: Any, original: Any, **kwargs: Any) -> None:
-        if not isinstance(original, dict):
+        if self.takes_any_key or not isinstance(original, dict):
             return
         known = [declared.data_key or name for name, declared in self.fields.items()]
         unknown = {key: [f"unknown setting{suggestion(str(key), known)}"] for key in original if key not in known}
@@ -101,8 +108,15 @@ class ActionSchema(StrictSchema):
     where = Text()
     field_mapping = TextMapping(data_key="fields", load_default=dict)  # `fields` is marshmallow's own
     map = Text()
+    preset = Words(PRESETS, load_default=list)
     enabled = YesNo(load_default=True)
     distinct = YesNo(load_default=False)
+
+
+class PrivacySchema(StrictSchema):
+    drop = _list_of(Text, load_default=list)
+    hash = _list_of(Text, load_default=list)
+    salt = Text()
 
 
 class RateLimitSchema(StrictSchema):
@@ -136,12 +150,21 @@ class DestinationSchema(StrictSchema):
         fields.Nested(ActionSchema),
         validate=validate.Length(min=1, error="expected at least one action; leave the key out to send everything"),
     )
+    default_actions = Switches(DEFAULT_ACTIONS)  # all of them, unless there are `actions`
+    preset = Words(PRESETS, load_default=list)
+    privacy = _part(PrivacySchema)
     identify = YesNo(load_default=False)
     content = Choice(("drop", "keep"), load_default="drop")
     rate_limit = _part(RateLimitSchema)
     concurrency = WholeNumber(1, 64, load_default=1)
     timeout = Seconds(0, 600, is_above=True, load_default=10.0)
     retry = _part(RetrySchema)
+
+
+class OpenDestinationSchema(DestinationSchema):
+    """A destination of a type whose own options nobody knows."""
+
+    takes_any_key = True
 
 
 _OPTION_FIELDS: Mapping[str, type[Setting]] = {
@@ -179,7 +202,8 @@ def _destination_schema(shape: DestinationShape) -> Schema:
         made = _option_field(option, shape.defaults.get(name, option.default))
         made.data_key = name
         options[OPTION_PREFIX + name] = made
-    return DestinationSchema.from_dict({"batch": _part(batch), **options})()
+    base = OpenDestinationSchema if shape.is_open else DestinationSchema
+    return base.from_dict({"batch": _part(batch), **options})()
 
 
 class DestinationField(Setting):

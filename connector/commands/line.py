@@ -10,6 +10,7 @@ from connector.commands.demo import demo
 from connector.commands.doctor import doctor
 from connector.commands.first_steps import check, encrypt, init
 from connector.commands.leftovers import dead, quarantine
+from connector.commands.mapping import dry_run, map_event
 from connector.commands.operating import backlog, event, tail
 from connector.commands.replaying import replay
 from connector.commands.running import deliver, serve, up
@@ -48,7 +49,7 @@ def cli() -> None:
 
 for command in (
     *(init, check, up, doctor, demo),
-    *(send, normalize, test),
+    *(send, normalize, map_event, dry_run, test),
     *(tail, event, backlog),
     *(replay, dead, quarantine),
     *(serve, deliver, encrypt),

@@ -2,17 +2,19 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from connector.connections.document import Place, Problem
-from connector.destinations import DESTINATION_TYPES, build_destination
+from connector.destinations import build_destination, destination_types, unavailable_reason
 from connector.errors import MappingError, SettingsError
-from connector.mapping import compile_expression, parse_field_path
+from connector.mapping import DEFAULT_ACTIONS, compile_expression, parse_field_path, parse_privacy_path
 from connector.model import (
     Action,
     Batch,
     Connection,
     Connections,
+    Privacy,
     Retention,
     Retry,
     SignatureMode,
@@ -36,8 +38,9 @@ def read(value: Any, default_options: Mapping[str, Mapping[str, Any]]) -> tuple[
             max_batch_bytes=made.max_batch.max_bytes,
             max_batch_wait_seconds=made.max_batch.max_wait_seconds,
             defaults=default_options.get(name, {}),
+            is_open=bool(unavailable_reason(name)),
         )
-        for name, made in DESTINATION_TYPES.items()
+        for name, made in destination_types().items()
     }
     loaded, mistakes = read_connections(value, connections_schema(shapes))
     problems = list(_flat(mistakes, ()))
@@ -46,6 +49,7 @@ def read(value: Any, default_options: Mapping[str, Mapping[str, Any]]) -> tuple[
         *_shared_write_keys(value),
         *_unknown_sources(value),
         *_bad_expressions(value),
+        *_bad_privacy(value),
     ]
     if problems:
         return None, problems
@@ -86,9 +90,16 @@ def _repeated_names(value: Any) -> list[Problem]:
         (("sources",), _items(value, "sources")),
         (("destinations",), _items(value, "destinations")),
     ]
+    defaults: list[Problem] = []
     for index, destination in enumerate(_items(value, "destinations")):
-        lists.append((("destinations", index, "actions"), _items(destination, "actions")))
-    problems = []
+        path: Place = ("destinations", index, "actions")
+        lists.append((path, _items(destination, "actions")))
+        if isinstance(destination.get("default_actions"), dict):
+            taken = {action.name for action in DEFAULT_ACTIONS}
+            for place, action in enumerate(_items(destination, "actions")):
+                if action.get("name") in taken:
+                    defaults.append(Problem((*path, place, "name"), "a default action has this name"))
+    problems = defaults
     for path, items in lists:
         names = [item.get("name") for item in items]
         for index, name in enumerate(names):
@@ -109,6 +120,18 @@ def _bad_expressions(value: Any) -> list[Problem]:
                 at = (*path, "fields", field_path)
                 problems += _refusals(parse_field_path, field_path, at, "expected a path")
                 problems += _refusals(compile_expression, text, at, "expected JMESPath")
+    return problems
+
+
+def _bad_privacy(value: Any) -> list[Problem]:
+    problems = []
+    for index, destination in enumerate(_items(value, "destinations")):
+        privacy = destination.get("privacy")
+        for key in ("drop", "hash"):
+            paths = privacy.get(key) if isinstance(privacy, dict) else None
+            for place, text in enumerate(paths if isinstance(paths, list) else ()):
+                at: Place = ("destinations", index, "privacy", key, place)
+                problems += _refusals(parse_privacy_path, text, at, "expected a path")
     return problems
 
 
@@ -148,9 +171,14 @@ def _unknown_sources(value: Any) -> list[Problem]:
 
 
 def _unusable(destinations: tuple[Connection, ...]) -> list[Problem]:
-    """What a type itself finds wrong with its options, such as a secret in the wrong form."""
+    """What a type itself finds wrong with its options, such as a secret in the wrong form.
+
+    A type whose package cannot be used is no reason to refuse the others: its connections are held when they start.
+    """
     problems = []
     for index, connection in enumerate(destinations):
+        if unavailable_reason(connection.type):
+            continue
         try:
             build_destination(connection)
         except SettingsError as error:
@@ -176,11 +204,11 @@ def _source(given: dict[str, Any]) -> Source:
 def _connection(given: dict[str, Any]) -> Connection:
     names = [name.removeprefix(OPTION_PREFIX) for name in given if name.startswith(OPTION_PREFIX)]
     options = {name: given[OPTION_PREFIX + name] for name in sorted(names)}
-    made = DESTINATION_TYPES[given["type"]].variant(options)
+    made = destination_types()[given["type"]].variant(options)
     batch, retry = given.get("batch", {}), given.get("retry", {})
     optional: dict[str, Any] = {}
-    if "actions" in given:
-        optional["actions"] = tuple(_action(action) for action in given["actions"])
+    if "privacy" in given:
+        optional["privacy"] = _privacy(given["privacy"])
     if "sources" in given:
         optional["sources"] = tuple(given["sources"])
     return Connection(
@@ -191,6 +219,7 @@ def _connection(given: dict[str, Any]) -> Connection:
         start=given["start"],
         events=tuple(given["events"]),
         profile=given.get("profile", made.profile_for(options)),
+        actions=_actions(given),
         identify=given["identify"],
         keep_content=given["content"] == "keep",
         batch=Batch(
@@ -209,6 +238,21 @@ def _connection(given: dict[str, Any]) -> Connection:
     )
 
 
+def _actions(given: dict[str, Any]) -> tuple[Action, ...]:
+    """The default ones, unless there are others; both where `default_actions` says which of them are on. What the
+    destination presets comes before an action's own presets."""
+    own = tuple(_action(action) for action in given.get("actions", ()))
+    switches: dict[str, bool] = given.get("default_actions", {})
+    if not own or switches:
+        own += tuple(replace(action, enabled=switches.get(action.name, True)) for action in DEFAULT_ACTIONS)
+    common = tuple(given["preset"])
+    return tuple(replace(action, presets=tuple(dict.fromkeys(common + action.presets))) for action in own)
+
+
+def _privacy(given: dict[str, Any]) -> Privacy:
+    return Privacy(drop=tuple(given["drop"]), hash=tuple(given["hash"]), salt=given.get("salt", ""))
+
+
 def _action(given: dict[str, Any]) -> Action:
     return Action(
         name=given["name"],
@@ -217,6 +261,7 @@ def _action(given: dict[str, Any]) -> Action:
         map=given.get("map"),
         enabled=given["enabled"],
         distinct=given["distinct"],
+        presets=tuple(given["preset"]),
     )
 
 

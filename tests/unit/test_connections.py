@@ -6,6 +6,7 @@ import pytest
 from connector.connections import LiveConnections, load_connections, warnings, write_yaml_from_environment
 from connector.encryption import encrypt, generate_key
 from connector.errors import SettingsError
+from connector.mapping import DEFAULT_ACTIONS
 from connector.model import Action, Batch, Connections, Retention, SignatureMode
 from connector.normalize import PROFILES
 from connector.settings import load_settings
@@ -70,7 +71,8 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     (hook,) = load_hook("enabled: true", tmp_path).destinations
 
     assert (hook.sources, hook.start, hook.events, hook.identify, hook.keep_content) == (None, "now", (), False, False)
-    assert hook.actions == (Action("all"),)
+    assert hook.actions == DEFAULT_ACTIONS
+    assert hook.privacy is None
     assert hook.retry.retries == 14
     assert hook.events_per_second is None
 

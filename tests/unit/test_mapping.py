@@ -5,13 +5,8 @@ from typing import Any
 import pytest
 
 from connector.errors import MappingError
-from connector.mapping import (
-    MAX_EXPRESSION_CHARACTERS,
-    can_both_match,
-    compile_action,
-    compile_expression,
-    compile_where,
-)
+from connector.mapping import can_both_match, compile_action, compile_expression, compile_where
+from connector.mapping.expression import MAX_EXPRESSION_CHARACTERS
 from connector.model import Action, Event, EventType
 from connector.normalize import message_id
 
