@@ -12,7 +12,7 @@ from connector.commands.findings import Finding, fail, ok, warn
 from connector.commands.first_steps import EVERYWHERE
 from connector.commands.running import WEBHOOK_PATH, webhook_url
 from connector.destinations.base import Destination, http_moment
-from connector.errors import PayloadError, TransportError
+from connector.errors import PayloadError, SettingsError, TransportError
 from connector.json_codec import read_json
 from connector.model import Request, Response
 
@@ -28,7 +28,11 @@ def examine_destinations(desk: Desk) -> list[Finding]:
     skews: list[float] = []
     for connection in desk.connections.destinations:
         about = f"destination {connection.name}"
-        built = desk.house.build_destination(connection)
+        try:
+            built = desk.house.build_destination(connection)
+        except SettingsError as error:
+            findings.append(fail(about, str(error), "mend that, then restart the service"))
+            continue
         url = built.prepare([], desk.house.clock.now()).url
         if built.transport == "file":
             findings.append(_folder(about, Path(url).parent))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from urllib.parse import urlsplit
 
+from connector.destinations import installed
 from connector.mapping import can_both_match, compile_action
 from connector.model import Connection, Connections, Source
 
@@ -12,7 +13,7 @@ MIN_WRITE_KEY_CHARACTERS = 16  # below that a key can be guessed; who knows it c
 
 def warnings(connections: Connections, public_url: str | None = None) -> list[str]:
     """One sentence for each thing that is worth a second look; `public_url` is this service's own address."""
-    found: list[str] = []
+    found = list(installed().remarks)
     for source in connections.sources:
         found += _about_source(source)
     if not any(destination.enabled for destination in connections.destinations):
