@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from connector.connections import LiveConnections, load_connections, warnings, write_yaml_from_environment
+from connector.destinations import DESTINATION_TYPES
 from connector.encryption import encrypt, generate_key
 from connector.errors import SettingsError
 from connector.mapping import DEFAULT_ACTIONS
@@ -228,7 +229,7 @@ retention: {events: 90}
         "4: sources[1].name: 'production' is already the name of another",
         "6: sources[1].signature: needs signing_keys, which are missing or blank",
         "9: destinations[0].type: expected a type of destination: "
-        "rudderstack, segment, http, file; did you mean rudderstack?",
+        f"{', '.join(DESTINATION_TYPES)}; did you mean rudderstack?",
         "12: destinations[1].url: expected an address that starts with https:// or http://",
         "13: destinations[1].sources[0]: there is no source 'prodution'; did you mean production?",
         "15: destinations[1].batch.max_events: expected a whole number from 1 to 10000",
