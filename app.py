@@ -36,6 +36,7 @@ from connector.supervise import Supervisor, know_readers
 from connector.transports.base import Transport
 from connector.transports.file import FileTransport
 from connector.transports.http import HttpTransport
+from connector.transports.kafka import KafkaTransport
 from connector.transports.objects import ObjectTransport
 from connector.web import build_web, keep_connections_fresh, start_keeping_counts
 from connector.worker import DestinationWorker, WorkerPorts
@@ -47,6 +48,7 @@ TRANSPORTS: dict[str, Callable[[Settings], Transport]] = {
     "http": lambda settings: HttpTransport(settings.allow_networks, USER_AGENT),
     "file": lambda settings: FileTransport(),
     "objects": lambda settings: ObjectTransport(settings.allow_networks),
+    "kafka": lambda settings: KafkaTransport(settings.allow_networks),
 }
 
 

@@ -9,6 +9,7 @@ from connector.destinations.customerio import CustomerioDestination
 from connector.destinations.file import FileDestination
 from connector.destinations.http import HttpDestination
 from connector.destinations.installed import Installed, UnavailableDestination, installed_types
+from connector.destinations.kafka import KafkaDestination
 from connector.destinations.mixpanel import MixpanelDestination
 from connector.destinations.posthog import PosthogDestination
 from connector.destinations.rudderstack import RudderstackDestination
@@ -22,6 +23,7 @@ DESTINATION_TYPES: dict[str, type[Destination]] = {
     "adobe": AdobeDestination,
     "http": HttpDestination,
     "file": FileDestination,
+    "kafka": KafkaDestination,
     "customerio": CustomerioDestination,
     "amplitude": AmplitudeDestination,
     "mixpanel": MixpanelDestination,

@@ -33,6 +33,7 @@ MAX_FILE_BATCH = Batch(max_events=10_000, max_bytes=20_000_000, max_wait_seconds
 MAX_HIDDEN_SECONDS = 450.0  # of waiting and sending: claimed events come back to other workers after 600 s
 PARTITION = "date={date}/event={event}"
 PARTITION_WORDS = ("date", "year", "month", "day", "hour", "event", "object_type", "metric", "type", "source")
+FOLDERS = r"(?!.*(\.\.|//))[\w.=/-]*"  # what may stand between the words: never a way up
 UNKNOWN = "unknown"  # the day of an event that has none
 REQUIREMENTS = "requirements-files.txt"
 MILLISECONDS_FROM = 100_000_000_000  # a Unix time above this (the year 5138 in seconds) counts milliseconds
@@ -95,7 +96,13 @@ class ObjectsDestination(Destination):
         self._is_parquet = self.option("format") == "parquet"
         self._compression = str(self.option("compression") or ("zstd" if self._is_parquet else "none"))
         self._root = str(self.option("path") or "events").rstrip("/")
-        self._partition = checked_partition(connection.name, str(self.option("partition") or PARTITION))
+        self._partition = checked_template(
+            connection.name,
+            "partition",
+            str(self.option("partition") or PARTITION).strip("/"),
+            PARTITION_WORDS,
+            FOLDERS,
+        )
         self._file_name = safe_name(connection.name)
         self._suffix = ".parquet" if self._is_parquet else ".ndjson" + SUFFIXES[self._compression]
         self._headers = self._checked_store(connection)
@@ -179,21 +186,20 @@ def is_of_objects(options: Mapping[str, Any]) -> bool:
     )
 
 
-def checked_partition(destination: str, template: str) -> str:
-    """The template without slashes around it. Raises SettingsError when no folder can be made of it."""
-    text = template.strip("/")
+def checked_template(destination: str, option: str, text: str, words: Sequence[str], literal: str) -> str:
+    """The template. Raises SettingsError when it has another word in braces than these, or what `literal` does not
+    allow between them."""
     try:
-        words = [word for _, word, form, conversion in Formatter().parse(text) if word is not None]
-        literal = "".join(part[0] for part in Formatter().parse(text))
-        is_plain = all(not form and not conversion for _, _, form, conversion in Formatter().parse(text))
+        parts = list(Formatter().parse(text))
     except ValueError:  # a brace that is not closed
-        words, literal, is_plain = [], "{", False
-    if unknown := [word for word in words if word not in PARTITION_WORDS]:
-        known = ", ".join(f"{{{word}}}" for word in PARTITION_WORDS)
-        raise SettingsError([f"destination {destination}: partition: {{{unknown[0]}}} is not one of {known}"])
-    is_path = re.fullmatch(r"[\w.=/-]*", literal, re.ASCII) and not re.search(r"//|(^|/)\.", literal)
-    if not text or not is_plain or not is_path:
-        raise SettingsError([f"destination {destination}: partition must be folders such as {PARTITION}"])
+        parts = [("{", None, None, None)]
+    unknown = [word for _, word, _, _ in parts if word is not None and word not in words]
+    if unknown:
+        known = ", ".join(f"{{{word}}}" for word in words)
+        raise SettingsError([f"destination {destination}: {option}: {{{unknown[0]}}} is not one of {known}"])
+    is_plain = not any(form or conversion for _, _, form, conversion in parts)
+    if not text or not is_plain or not re.fullmatch(literal, "".join(part[0] for part in parts), re.ASCII):
+        raise SettingsError([f"destination {destination}: {option}: {text!r} cannot be a name"])
     return text
 
 
