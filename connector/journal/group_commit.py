@@ -19,6 +19,8 @@ from connector.errors import JournalError
 from connector.journal.base import Journal
 from connector.model import Receipt, ReceivedEvent
 
+# A commit costs as much as thirty events, so what is on its way is worth a moment; a lone request finds the hub idle.
+GATHER_SECONDS = 0.003
 MAX_GROUP_EVENTS = 500
 MAX_GROUP_BYTES = 16 * 1024 * 1024  # a group of the largest bodies must still commit well within a request's patience
 
@@ -53,6 +55,8 @@ class GroupCommit:
             self._wake.wait()
             self._wake.clear()
             while self._waiting:
+                with gevent.Timeout(GATHER_SECONDS, False):  # type: ignore[arg-type]  # False: end quietly
+                    gevent.idle()  # what has arrived already joins the group
                 group = self._next_group()
                 outcomes = self._thread.apply(self._append, ([received for received, _ in group],))
                 for (_, result), outcome in zip(group, outcomes, strict=True):
