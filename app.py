@@ -38,6 +38,7 @@ from connector.transports.file import FileTransport
 from connector.transports.http import HttpTransport
 from connector.transports.kafka import KafkaTransport
 from connector.transports.objects import ObjectTransport
+from connector.transports.sql import SqlTransport
 from connector.web import build_web, keep_connections_fresh, start_keeping_counts
 from connector.worker import DestinationWorker, WorkerPorts
 
@@ -49,6 +50,7 @@ TRANSPORTS: dict[str, Callable[[Settings], Transport]] = {
     "file": lambda settings: FileTransport(),
     "objects": lambda settings: ObjectTransport(settings.allow_networks),
     "kafka": lambda settings: KafkaTransport(settings.allow_networks),
+    "sql": lambda settings: SqlTransport(settings.allow_networks),
 }
 
 

@@ -38,6 +38,7 @@ SAMPLES: Mapping[str, Any] = {
 
 # Where one of those will not do for a type.
 SAMPLES_BY_TYPE: Mapping[str, Mapping[str, Any]] = {
+    "warehouse": {"url": "postgresql://connector@db.example.com:5432/analytics", "schema": None},
     "file": {"partition": None},  # given, files are written as a whole
     "adobe": {"url": "https://dcs.adobedc.net/collection/0f6c1d2e3b4a5968"},
 }

@@ -113,7 +113,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "requests": ("connector.transports.http",),
     "urllib3": ("connector.transports.http",),
     "sqlite3": ("connector.journal.sqlite*",),
-    "sqlalchemy": ("connector.ledger", "connector.ledger_tables", "connector.transports.sql"),
+    "sqlalchemy": ("connector.ledger", "connector.ledger_tables", "connector.transports.sql*"),
     "nats": ("connector.journal.jetstream",),
     "cryptography": ("connector.encryption",),
     "dotenv": ("connector.settings",),

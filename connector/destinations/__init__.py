@@ -14,6 +14,7 @@ from connector.destinations.mixpanel import MixpanelDestination
 from connector.destinations.posthog import PosthogDestination
 from connector.destinations.rudderstack import RudderstackDestination
 from connector.destinations.segment import SegmentDestination
+from connector.destinations.warehouse import WarehouseDestination
 from connector.errors import SettingsError
 from connector.model import Connection
 
@@ -23,6 +24,7 @@ DESTINATION_TYPES: dict[str, type[Destination]] = {
     "adobe": AdobeDestination,
     "http": HttpDestination,
     "file": FileDestination,
+    "warehouse": WarehouseDestination,
     "kafka": KafkaDestination,
     "customerio": CustomerioDestination,
     "amplitude": AmplitudeDestination,
