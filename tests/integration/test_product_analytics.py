@@ -1,4 +1,4 @@
-"""customerio, amplitude, mixpanel and posthog, with a real worker, journal and HTTP, at stand-ins of their providers."""
+"""customerio, amplitude, mixpanel and posthog: a real worker, journal and HTTP, at stand-ins of their providers."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
