@@ -5,7 +5,9 @@ from typing import Any
 import click
 
 from connector import __version__
+from connector.commands.adobe import adobe_field_group
 from connector.commands.answers import Refusal, Unreachable, describe
+from connector.commands.comparing import compare_command
 from connector.commands.demo import demo
 from connector.commands.doctor import doctor
 from connector.commands.first_steps import check, encrypt, init
@@ -51,8 +53,9 @@ for command in (
     *(init, check, up, doctor, demo),
     *(send, normalize, map_event, dry_run, test),
     *(tail, event, backlog),
-    *(replay, dead, quarantine),
+    *(replay, dead, quarantine, compare_command),
     *(serve, deliver, encrypt),
+    adobe_field_group,
 ):
     cli.add_command(command)
 
