@@ -17,6 +17,7 @@ from connector.mapping.interpreter import REGISTRY, Node, evaluate_bounded, eval
 MAX_EXPRESSION_CHARACTERS = 10_000  # nobody writes longer ones by hand, and jmespath's parser is slow
 MAX_EXPRESSION_DEPTH = 100  # nested nodes; the interpreter uses about three Python frames for each
 MAX_PATH_PARTS = 20  # of a `fields` path
+MAX_SHOWN_CHARACTERS = 300  # of an expression in a reason
 MASK = "•••"
 
 
@@ -28,7 +29,7 @@ class Expression:
     place: str
     root: Node
     is_straight: bool
-    shown: str  # the text without keys of hmac()
+    shown: str  # its beginning, without keys of hmac()
 
     def evaluate(self, value: Any) -> Any:
         """What the expression makes of `value`, which is not changed. Raises MappingError."""
@@ -67,15 +68,15 @@ def compile_expression(text: str, place: str = "expression") -> Expression:
         raise MappingError(f"{place}: {_one_line(error)}") from None
     keys: list[str] = []
     _check_tree(root, place, text, keys)
-    return Expression(text, place, root, is_straight(root), _without_keys(text, keys))
+    return Expression(text, place, root, is_straight(root), _shown(text, keys))
 
 
-def _without_keys(text: str, keys: list[str]) -> str:
+def _shown(text: str, keys: list[str]) -> str:
     for key in filter(None, keys):
         if key not in text:
             return f"an expression with hmac(…, {MASK})"  # it is written with escapes
         text = text.replace(key, MASK)
-    return text
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
 def _syntax_mistake(error: ParseError) -> str:

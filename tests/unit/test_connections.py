@@ -7,8 +7,8 @@ from connector.connections import LiveConnections, load_connections, warnings, w
 from connector.destinations import DESTINATION_TYPES
 from connector.encryption import encrypt, generate_key
 from connector.errors import SettingsError
-from connector.mapping import DEFAULT_ACTIONS
-from connector.model import Action, Batch, Connections, Retention, SignatureMode
+from connector.mapping import DEFAULT_ACTIONS, PRESETS
+from connector.model import Action, Batch, Connections, Privacy, Retention, SignatureMode
 from connector.normalize import PROFILES
 from connector.settings import load_settings
 from schemas import connections as shapes
@@ -99,6 +99,84 @@ def test_settings_are_read(extra: str, field: str, value: object, tmp_path: Path
     (hook,) = load_hook(extra, tmp_path, SECONDS="7", SWITCH="off").destinations
 
     assert getattr(hook, field) == value
+
+
+def test_default_actions_are_switched_off_one_by_one(tmp_path: Path) -> None:
+    (hook,) = load_hook("default_actions: {slack: false, other: off, email: true}", tmp_path).destinations
+
+    assert [action.name for action in hook.actions if not action.enabled] == ["slack", "other"]
+    assert [action.object_type for action in hook.actions] == [*shapes.DEFAULT_ACTIONS]
+
+
+@pytest.mark.parametrize(
+    ("extra", "names"),
+    [
+        ("actions: [{name: mine}]", ["mine"]),
+        ("actions: [{name: mine}], default_actions: {email: false}", ["mine", *shapes.DEFAULT_ACTIONS]),
+        ("default_actions: {}", [*shapes.DEFAULT_ACTIONS]),
+    ],
+)
+def test_actions_stand_alone_unless_default_ones_are_named_beside_them(
+    extra: str, names: list[str], tmp_path: Path
+) -> None:
+    (hook,) = load_hook(extra, tmp_path).destinations
+
+    assert [action.name for action in hook.actions] == names
+
+
+def test_presets_of_the_destination_come_before_those_of_an_action(tmp_path: Path) -> None:
+    extra = "preset: only-email, actions: [{name: a, preset: [snake-case, only-email]}, {name: b}]"
+
+    (hook,) = load_hook(extra, tmp_path).destinations
+
+    assert [action.presets for action in hook.actions] == [("only-email", "snake-case"), ("only-email",)]
+
+
+def test_privacy_is_read_with_its_salt_from_the_environment(tmp_path: Path) -> None:
+    extra = "privacy: {drop: [context.traits.phone], hash: ['**.email'], salt: '${SALT}'}"
+
+    (hook,) = load_hook(extra, tmp_path, SALT="pepper").destinations
+
+    assert hook.privacy == Privacy(("context.traits.phone",), ("**.email",), "pepper")
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ("default_actions: {slck: false}", "default_actions.slck: expected one of customer, email"),
+        ("default_actions: {slack: maybe}", "default_actions.slack: expected true or false"),
+        ("default_actions: [slack]", "default_actions: expected a mapping such as {slack: false}"),
+        ("default_actions: {sms: no}, actions: [{name: email}]", "actions[0].name: a default action has this name"),
+        ("preset: only-emails", "preset: expected one of only-email"),
+        ("preset: [only-email, 5]", "preset[1]: expected one of only-email"),
+        ("preset: 5", "preset: expected one or more of only-email"),
+        ("privacy: {hash: [a..b]}", "privacy.hash[0]: expected a path: 'a..b' is not a path"),
+        ("privacy: {drop: email}", "privacy.drop: expected a list"),
+        ("privacy: {salt: 5}", "privacy.salt: expected text: put it in quotes"),
+        ("privacy: {hashes: []}", "privacy.hashes: unknown setting; did you mean hash?"),
+    ],
+)
+def test_mistakes_in_mappings_are_named(extra: str, problem: str, tmp_path: Path) -> None:
+    (found,) = problems_of_hook(extra, tmp_path)
+
+    assert f"destinations[0].{problem}" in found
+
+
+def test_default_actions_draw_no_warning_and_an_own_one_beside_its_default_does(tmp_path: Path) -> None:
+    own = "{name: opens, where: \"object_type == 'email' && metric == 'opened'\"}"
+    alone = load_hook("enabled: true", tmp_path)
+    beside = load_hook(f"default_actions: {{email: false}}, actions: [{own}]", tmp_path)
+    doubled = load_hook(f"default_actions: {{}}, actions: [{own}]", tmp_path)
+
+    said = [[text for text in warnings(made) if "may take" in text] for made in (alone, beside, doubled)]
+
+    assert [len(texts) for texts in said] == [0, 0, 1]
+    assert "'opens' and 'email'" in said[2][0]
+
+
+def test_the_schema_and_the_code_name_the_same_presets_and_default_actions() -> None:
+    assert tuple(PRESETS) == shapes.PRESETS
+    assert tuple(action.name for action in DEFAULT_ACTIONS) == shapes.DEFAULT_ACTIONS
 
 
 @pytest.mark.parametrize(

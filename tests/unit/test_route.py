@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from connector.destinations.base import Destination
+from connector.mapping import DEFAULT_ACTIONS, FORMER_DEFAULT
 from connector.model import (
     Action,
     Batch,
@@ -15,12 +16,13 @@ from connector.model import (
     EventType,
     OpenDelivery,
     Outcome,
+    Privacy,
     Reader,
     Refused,
     Request,
     Response,
 )
-from connector.route import MAX_REMEMBERED_NAMES, Filtered, Patterns, Route
+from connector.route import MAX_REMEMBERED_NAMES, MAX_REMEMBERED_TYPES, Filtered, Patterns, Route
 
 READER = Reader("d", "production")
 TRACK = Event(EventType.TRACK, "production", "e-1", "email", "opened", False, {"userId": "u", "event": "Email Opened"})
@@ -199,3 +201,78 @@ def test_a_name_can_be_asked_for_before_anything_is_normalized() -> None:
 
     assert route.is_wanted("email_sent")
     assert not route.is_wanted("sms_sent")
+
+
+# ── default actions ──
+
+
+def defaults_without(*off: str) -> tuple[Action, ...]:
+    return tuple(replace(action, enabled=action.name not in off) for action in DEFAULT_ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("object_type", "action"),
+    [("email", "email"), ("in_app", "in_app"), ("carrier_pigeon", "other"), ("other", "other"), ("unknown", "other")],
+)
+def test_an_event_is_taken_by_the_default_action_of_its_object_type_alone(object_type: str, action: str) -> None:
+    routed = route_of(*DEFAULT_ACTIONS).deliveries(READER, 1, [replace(TRACK, object_type=object_type)])
+
+    assert [delivery.action for delivery in routed.deliveries] == [action]
+    assert routed.filtered == []
+
+
+def test_what_a_default_action_that_is_off_would_take_is_filtered() -> None:
+    routed = route_of(*defaults_without("email")).deliveries(READER, 1, [TRACK])
+
+    assert routed.deliveries == []
+    assert routed.filtered == [Filtered("its default action is switched off", EventType.TRACK)]
+
+
+def test_an_own_action_can_take_the_place_of_a_default_one() -> None:
+    own = Action("mine", where="metric == 'opened'")
+
+    routed = route_of(own, *defaults_without("email")).deliveries(READER, 1, [TRACK])
+
+    assert [delivery.action for delivery in routed.deliveries] == ["mine"]
+
+
+def test_a_retry_from_before_there_were_default_actions_is_sent_under_its_old_name() -> None:
+    waiting = [OpenDelivery(EventType.TRACK, FORMER_DEFAULT, 3)]
+
+    routed = route_of(*DEFAULT_ACTIONS).deliveries(READER, 1, [TRACK], waiting)
+
+    assert [(delivery.action, delivery.attempts) for delivery in routed.deliveries] == [(FORMER_DEFAULT, 3)]
+    assert routed.dead == []
+
+
+def test_a_retry_from_before_dies_with_the_reason_when_its_default_action_is_off() -> None:
+    waiting = [OpenDelivery(EventType.TRACK, FORMER_DEFAULT, 3)]
+
+    routed = route_of(*defaults_without("email")).deliveries(READER, 1, [TRACK], waiting)
+
+    assert [dead.reason for dead in routed.dead] == ["filtered now: its default action is switched off"]
+
+
+def test_made_up_object_types_do_not_fill_the_memory() -> None:
+    route = route_of(*DEFAULT_ACTIONS)
+
+    for number in range(MAX_REMEMBERED_TYPES + 10):
+        route.deliveries(READER, 1, [replace(TRACK, object_type=f"type{number}")])
+
+    assert len(route._actions_by_type) == MAX_REMEMBERED_TYPES
+
+
+def test_the_rule_that_filters_names_the_preset() -> None:
+    routed = route_of(Action("all", presets=("only-people",))).deliveries(READER, 1, [replace(TRACK, machine=True)])
+
+    assert [kept.rule for kept in routed.filtered] == ["preset only-people of action 'all'"]
+
+
+def test_privacy_comes_after_the_mapping_of_every_action() -> None:
+    person = replace(TRACK, body={**TRACK.body, "context": {"traits": {"email": "ada@example.com"}}})
+    copied = Action("copy", fields={"properties.to": "context.traits.email"})
+
+    routed = route_of(copied, privacy=Privacy(drop=("context.traits.email",))).deliveries(READER, 1, [person])
+
+    assert routed.deliveries[0].event.body["context"] == {"traits": {}}
+    assert routed.deliveries[0].event.body["properties"] == {}
