@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.05  # between two looks at an empty journal; well below the 0.5 s that an event may take
 GATHER_SECONDS = 0.02  # between two looks while a batch fills
+GATHER_SHARE = 0.01  # of the time that it may take to fill: minutes need no look fifty times a second
+MAX_GATHER_SECONDS = 0.5  # a stop waits for it
 UNTOUCHED = (NextStep(EventType.TRACK, WHOLE_EVENT, Verdict.RELEASE),)  # the event, as if it had never been claimed
 
 Place = tuple[Reader, int]  # an event at a reader
@@ -161,11 +163,12 @@ class DestinationWorker:
         now = self._ports.clock.now()
         # No longer than `wait` from now: a clock that was set back makes events seem to come from the future.
         give_up_at = min(now, *(item.received.received_at for item in claimed.values())) + wait
+        pause = min(max(GATHER_SECONDS, GATHER_SHARE * wait.total_seconds()), MAX_GATHER_SECONDS)
         while len(claimed) < limit and not self._stopping.is_set():
             left = (give_up_at - self._ports.clock.now()).total_seconds()
             if left <= 0:
                 return
-            self._ports.clock.sleep(min(left, GATHER_SECONDS))
+            self._ports.clock.sleep(min(left, pause))
             self._claim(claimed, limit)
 
     def _claim(self, claimed: dict[Place, Claimed], limit: int) -> None:

@@ -16,7 +16,6 @@ from connector.destinations.base import (
     encode_within,
     excerpt,
     is_filled,
-    kind_of,
     require_packages,
     stamped,
 )
@@ -132,9 +131,6 @@ class KafkaDestination(Destination):
         parts = [excerpt(error.encode(), self._secrets), REPORT_ADVICE.get(kind, "")]
         text = ", ".join(part for part in parts if part)
         return Outcome(kind, f"{text}: {excerpt(str(report.get('reason')).encode(), self._secrets)}")
-
-    def outcome(self, kind: OutcomeKind, response: Response, remark: str = "") -> Outcome:
-        return super().outcome(kind, response, remark or REPORT_ADVICE.get(kind_of(response.status), ""))
 
     def _topic_of(self, event: Event) -> str:
         words = {"source": event.source, "event": event.name, "object_type": event.object_type}

@@ -95,7 +95,7 @@ class ObjectsDestination(Destination):
         super().__init__(connection)
         self._is_parquet = self.option("format") == "parquet"
         self._compression = str(self.option("compression") or ("zstd" if self._is_parquet else "none"))
-        self._root = str(self.option("path") or "events").rstrip("/")
+        self._root = re.sub(r"(?<![:/])/+$", "", str(self.option("path") or "events"))
         self._partition = checked_template(
             connection.name,
             "partition",
@@ -197,8 +197,9 @@ def checked_template(destination: str, option: str, text: str, words: Sequence[s
     if unknown:
         known = ", ".join(f"{{{word}}}" for word in words)
         raise SettingsError([f"destination {destination}: {option}: {{{unknown[0]}}} is not one of {known}"])
+    sample = "".join(part + ("x" if word else "") for part, word, _, _ in parts)
     is_plain = not any(form or conversion for _, _, form, conversion in parts)
-    if not text or not is_plain or not re.fullmatch(literal, "".join(part[0] for part in parts), re.ASCII):
+    if not text or not is_plain or not re.fullmatch(literal, sample, re.ASCII):
         raise SettingsError([f"destination {destination}: {option}: {text!r} cannot be a name"])
     return text
 

@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from connector.errors import TransportError
@@ -93,7 +94,7 @@ class KafkaTransport:
         key = (request.headers["Authorization"], timeout_seconds)
         with self._clients_guard:  # once, however many threads begin at the same time
             client = self._ready_client(key, request.url.partition("://")[2], deadline)
-        if client.is_refused:
+        if client.checked_at is None:
             return Response(REFUSED, {}, told(client.trouble, client).encode())
         reports = produce(client, request, deadline)
         if client.is_broken:
@@ -112,7 +113,7 @@ class KafkaTransport:
             client.producer.flush(LEAST_SECONDS)
 
     def _ready_client(self, key: tuple[str, float], brokers: str, deadline: float) -> Client:
-        """A client whose brokers' addresses are permitted, or that was refused by them."""
+        """A client whose brokers' addresses are permitted; one that they refused has never been checked."""
         client = self._clients.get(key)
         try:
             if client is None:
@@ -121,7 +122,7 @@ class KafkaTransport:
                 client = self._clients[key] = open_client(read_json(b64decode(key[0].partition(" ")[2])), key[1])
             now = time.monotonic()
             if client.checked_at is None or now - client.checked_at > BROKERS_CHECKED_SECONDS:
-                client.trouble = None
+                client.checked_at = client.trouble = None
                 for broker in client.producer.list_topics(timeout=left(deadline)).brokers.values():
                     self._refuse_inner(broker.host, broker.port, deadline)
                 client.checked_at = now
@@ -143,7 +144,10 @@ class KafkaTransport:
 
 
 def open_client(settings: Mapping[str, Any], timeout_seconds: float) -> Client:
-    """Raises KafkaException when the settings cannot work, such as a certificate's file that is not there."""
+    """Raises TransportError for a file that is not there, KafkaException when the settings cannot work otherwise."""
+    for name, value in settings.items():
+        if name.endswith(".location") and not Path(value).exists():  # librdkafka names neither the file nor the fault
+            raise TransportError(f"{value}: there is no such file")
     message_milliseconds = int(max(LEAST_SECONDS, timeout_seconds - MARGIN_SECONDS) * 1000)
     client = Client()
     client.producer = Producer(

@@ -91,6 +91,8 @@ class ObjectTransport:
                 options = store_options(scheme, headers, timeout_seconds)
                 # Its own cache of clients would keep them, and their secrets, for ever.
                 store = self._stores[key] = fsspec.filesystem(scheme, skip_instance_cache=True, **options)
+                if hasattr(store, "retries"):
+                    store.retries = 1  # whether to try again, others decide, who also tell why
         return store
 
     def _refuse_inner(self, endpoint: str | None, timeout_seconds: float) -> None:
@@ -113,7 +115,8 @@ def store_options(scheme: str, headers: Mapping[str, str], timeout_seconds: floa
     if endpoint:
         options["endpoint_url"] = endpoint
     if scheme == "s3":
-        options["config_kwargs"] = {"connect_timeout": timeout_seconds, "read_timeout": timeout_seconds}
+        limits = {"connect_timeout": timeout_seconds, "read_timeout": timeout_seconds}
+        options["config_kwargs"] = {**limits, "retries": {"total_max_attempts": 1}}
         options["client_kwargs"] = {"region_name": region} if region else {}
     elif scheme == "gs" and str(options.get("token", "")).lstrip().startswith("{"):
         options["token"] = read_json(options["token"].encode())  # a service account's key, as it is downloaded
