@@ -34,9 +34,9 @@ class Findings:
     """Counts of events, and of what they would come to: by action, by rule, by reason."""
 
     events: int = 0
-    delivered: Counter[str] = field(default_factory=Counter)
-    filtered: Counter[str] = field(default_factory=Counter)
-    dead: Counter[str] = field(default_factory=Counter)
+    delivered: dict[str, int] = field(default_factory=dict)
+    filtered: dict[str, int] = field(default_factory=dict)
+    dead: dict[str, int] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
 
 
@@ -67,7 +67,7 @@ class DryRun:
         by_type = {event.type: event for event in events}
         found.events += 1
         for delivery in routed.deliveries:
-            found.delivered[delivery.action] += 1
+            _count(found.delivered, delivery.action)
             self._keep(DELIVERED, by_type[delivery.event.type], delivery.action, "", delivery.event.body)
         for kept in routed.filtered:
             _count(found.filtered, kept.rule)
@@ -88,5 +88,6 @@ class DryRun:
         )
 
 
-def _count(counter: Counter[str], reason: str) -> None:
-    counter[reason if reason in counter or len(counter) < MAX_REASONS else REST] += 1
+def _count(counted: dict[str, int], reason: str) -> None:
+    place = reason if reason in counted or len(counted) < MAX_REASONS else REST
+    counted[place] = counted.get(place, 0) + 1

@@ -74,7 +74,8 @@ def map_event(
     connection = None
     if destination is not None:
         with reaching():
-            connection = destination_named(house.read_connections(house.load_settings()).current, destination)
+            connections = house.read_connections(house.load_settings()).current
+        connection = destination_named(connections, destination)
         if profile is not None:
             connection = replace(connection, profile=profile)
     if is_where or (connection is None and rule not in PRESETS):
@@ -190,7 +191,7 @@ def dry_run(
     found = worked.findings
     made = table("would be", "by", "number", right=("number",), folded=("by",))
     for verdict, counted in ((DELIVERED, found.delivered), ("filtered", found.filtered), (DEAD, found.dead)):
-        for reason, count in counted.most_common():
+        for reason, count in sorted(counted.items(), key=lambda item: -item[1]):
             row(made, verdict, f"action {reason}" if verdict == DELIVERED else reason, f"{count:,}")
     say(f"{plural(found.events, 'event')} from {', '.join(sources)}")
     if found.events:

@@ -14,7 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMANDS = dict(leaves(cli))
 PROMISED = {
     *("init", "check", "encrypt", "up", "serve", "deliver"),
-    *("send", "test", "demo", "normalize", "tail", "event"),
+    *("send", "test", "demo", "normalize", "tail", "event", "map", "dry-run"),
     *("replay", "dead", "quarantine", "backlog", "doctor"),
 }
 
