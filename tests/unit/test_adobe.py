@@ -534,3 +534,21 @@ def test_a_configured_batch_leaves_room_around_the_messages() -> None:
 @pytest.mark.parametrize("tenant", ["acme", "_acme"])
 def test_the_field_group_is_the_one_of_the_fixture(tenant: str) -> None:
     assert field_group(tenant) == read_xdm("tenant-field-group")
+
+
+# ── the sample for the set-up of Adobe's own source ──
+
+
+def paths_of(value: Any, path: str = "") -> set[str]:
+    if isinstance(value, dict):
+        return {found for name, inner in value.items() for found in paths_of(inner, f"{path}.{name}")} or {path}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return {found for inner in value for found in paths_of(inner, f"{path}[]")}
+    return {path}
+
+
+def test_the_sample_has_every_field_of_every_documented_event() -> None:
+    sample = paths_of(read_xdm("source-sample"))
+    for pair in DOCUMENTED:
+        payload = json.loads(received_fixture("_".join(pair)).body)
+        assert paths_of(payload) <= sample, pair
