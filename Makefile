@@ -11,16 +11,19 @@ BENCH_ARGS ?=
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test acceptance lint check bench format clean
+.PHONY: help run demo demo-destinations test acceptance lint check bench format clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 run: $(RUN_STAMP) ## install what is needed, write a first .env if there is none, start the service
 	@exec $(VENV)/bin/python -m connector up
 
 demo: $(RUN_STAMP) ## play the example events, signed, at the running service and show where they arrived
 	@$(VENV)/bin/python -m connector demo $(DEMO_ARGS)
+
+demo-destinations: $(DEV_STAMP) ## run every destination against a server on this machine and count what arrives
+	@$(VENV)/bin/python -m demos $(DEMO_ARGS)
 
 test: $(DEV_STAMP) ## unit, contract and integration tests (under five minutes)
 	$(VENV)/bin/python -m pytest tests --ignore=tests/acceptance $(PYTEST_ARGS)
@@ -60,7 +63,7 @@ $(RUN_STAMP): requirements.txt
 	@$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
+$(DEV_STAMP): $(wildcard requirements-*.txt) $(RUN_STAMP)
 	@echo "Installing the packages of requirements-dev.txt into $(VENV) …"
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@touch $@

@@ -69,6 +69,8 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "connector.pace",
         "connector.destinations",
         "connector.destinations.*",
+        "connector.comparison",  # with the events of another source
+        "connector.comparison.*",
     ),
     0: (
         "connector",
