@@ -18,10 +18,18 @@ from connector.model import Privacy
 MAX_PATH_PARTS = 20
 MAX_REMEMBERED_STEPS = 8192  # names come from outside; past this the memory of steps starts anew
 MAX_REMEMBERED_CHARACTERS = 100
+MAX_SIGNS = 1000  # of @ in one text
+MAX_CONTACTS = 100  # of one event
+MAX_LOCAL_CHARACTERS = 64  # before the @ of an address, and after it: RFC 5321
+MAX_DOMAIN_CHARACTERS = 255
 ANY_ONE, ANY_DEPTH = "*", "**"
 REMOVED = "[removed]"  # in the middle of a text
 
-_ADDRESS = re.compile(r"[^\s@<>\"',;:()\[\]/?&=]+@[^\s@<>\"',;:()\[\]/?&=]+")
+_PART = r"[^\s@<>\"',;:()\[\]/?&=]"  # of an address
+_ADDRESS = re.compile(f"{_PART}+@{_PART}+")  # only to match a whole text with
+_BEFORE = re.compile(f"{_PART}+$")
+_AFTER = re.compile(f"{_PART}{{1,{MAX_DOMAIN_CHARACTERS}}}")
+_SIGNS = re.compile("@|%40")
 _PHONE = re.compile(r"\+[\d\s().-]{6,30}")
 # Without them the event would be nobody's; a person whose address is dropped keeps a pseudonym.
 _ID_NAMES = frozenset({"userid", "anonymousid", "customerid", "id"})
@@ -73,7 +81,8 @@ class Redaction:
 
     def apply(self, body: dict[str, Any], original: dict[str, Any]) -> dict[str, Any]:
         """The body without what must not leave; neither is changed. `original` is the event before it was mapped:
-        what a mapping has moved to another place is recognised by it. Raises MappingError when nested too deeply."""
+        what a mapping has moved to another place is recognised by it. Raises MappingError when the event is nested too
+        deeply, or holds more addresses than can be looked for."""
         try:
             contacts: dict[str, Fate] = {}
             self._collect(body, self._start, Fate.KEEP, contacts)
@@ -136,6 +145,8 @@ class Redaction:
         elif fate and isinstance(value, str):
             for contact in _contacts_in(value, fate):
                 contacts[contact] = max(fate, contacts.get(contact, Fate.KEEP))
+            if len(contacts) > MAX_CONTACTS:
+                raise MappingError("privacy: listed fields hold too many e-mail addresses")
 
     def _redacted_object(
         self, value: dict[str, Any], state: State, fate: Fate, scrub: "_Scrub | None"
@@ -182,9 +193,12 @@ class _Scrub:
     def __init__(self, contacts: dict[str, Fate], salt: str) -> None:
         self._contacts = contacts
         self._salt = salt
-        parts = {spelling for contact in contacts if "@" in contact for spelling in _spellings(contact)}
-        longest_first = sorted(parts, key=len, reverse=True)
-        self._within = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if parts else None
+        self._spellings = [
+            (before, after, contact)
+            for contact in contacts
+            if "@" in contact
+            for before, after in _spellings(*contact.rsplit("@", 1))
+        ]
 
     def value(self, text: str, name: str) -> Any:
         """The text without them; _GONE when it was nothing else and is to be dropped."""
@@ -197,27 +211,42 @@ class _Scrub:
         return self.name(text)
 
     def name(self, text: str) -> str:
-        """Those in the middle of a text replaced."""
-        if self._within is None or not ("@" in text or "%40" in text):
+        """The text with those in the middle of it replaced."""
+        if not self._spellings or not ("@" in text or "%40" in text):
             return text
-        return self._within.sub(self._replacement, text)
-
-    def _replacement(self, match: re.Match[str]) -> str:
-        contact = next((one for one in self._contacts if match[0].lower() in _spellings(one)), None)
-        if contact is None or self._contacts[contact] is Fate.DROP:
+        lowered = text.lower()
+        if len(lowered) != len(text):
+            text = lowered  # of a few letters the lower case is longer: places would not agree
+        if lowered.count("@") + lowered.count("%40") > MAX_SIGNS:
             return REMOVED
-        return digest(contact, self._salt)
+        parts, done = [], 0
+        for sign in _SIGNS.finditer(lowered):
+            for before, after, contact in self._spellings:
+                start = sign.start() - len(before)
+                if start >= done and lowered.startswith(before, start) and lowered.startswith(after, sign.end()):
+                    is_dropped = self._contacts[contact] is Fate.DROP
+                    parts += [text[done:start], REMOVED if is_dropped else digest(contact, self._salt)]
+                    done = sign.end() + len(after)
+                    break
+        return "".join(parts) + text[done:]
 
 
-def _spellings(contact: str) -> tuple[str, ...]:
-    """As it stands in a text and in a link."""
-    return contact, contact.replace("@", "%40"), quote(contact, safe="", errors="replace").lower()
+def _spellings(local: str, domain: str) -> tuple[tuple[str, str], ...]:
+    """What stands before and after the @: as in a text, and as in a link."""
+    linked = quote(local, safe="", errors="replace").lower(), quote(domain, safe="", errors="replace").lower()
+    return ((local, domain),) if linked == (local, domain) else ((local, domain), linked)
 
 
 def _contacts_in(text: str, fate: Fate) -> Iterator[str]:
     """The addresses in a text, in lower case; and the text when it is a phone number that is to go."""
-    for address in _ADDRESS.findall(text):
-        yield address.lower().rstrip(".")
+    if text.count("@") > MAX_SIGNS:
+        raise MappingError("privacy: a listed field holds too many e-mail addresses")
+    # From each @ outwards: a pattern that looks for what stands before one would take for ever on a long text.
+    for sign in re.finditer("@", text):
+        before = _BEFORE.search(text[max(0, sign.start() - MAX_LOCAL_CHARACTERS) : sign.start()])
+        after = _AFTER.match(text, sign.end())
+        if before and after:
+            yield f"{before[0]}@{after[0]}".lower().rstrip(".")
     if fate >= Fate.HASH and _PHONE.fullmatch(text.strip()):
         yield _normal(text)
 

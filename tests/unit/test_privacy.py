@@ -3,6 +3,8 @@
 import copy
 import hashlib
 import hmac
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -180,6 +182,35 @@ def test_what_is_nested_too_deeply_is_a_mapping_error() -> None:
 
     with pytest.raises(MappingError, match="nested too deeply"):
         redacted(body, drop=("**.email",))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 2_000_000, "@" * 2_000_000, "x" * 1_000_000 + "@" + "y" * 1_000_000, "a%40" * 500_000, "a@b.co " * 300_000],
+    ids=range(5),
+)
+def test_no_text_takes_for_ever(text: str) -> None:
+    redaction = compile_redaction(Privacy(hash=("listed", "email")))
+    assert redaction is not None
+    begun = time.perf_counter()
+
+    made = redaction.apply({"email": ADDRESS, "copy": text + ADDRESS}, {})
+    with suppress(MappingError):
+        redaction.apply({"listed": text}, {})
+
+    assert ADDRESS not in made["copy"]
+    assert time.perf_counter() - begun < 5  # 0.1 s; seconds on a machine that is busy
+
+
+def test_more_addresses_than_can_be_looked_for_are_an_error() -> None:
+    with pytest.raises(MappingError, match="too many e-mail addresses"):
+        redacted({"all": [f"a{number}@example.com" for number in range(200)]}, drop=("all",))
+
+
+def test_copies_are_found_whatever_the_case_does_to_their_places() -> None:
+    body = {"email": ADDRESS, "copy": f"İİİ Ada@Example.com İ {ADDRESS}"}
+
+    assert redacted(body, drop=("email",))["copy"].count("[removed]") == 2
 
 
 # ── presets ──
