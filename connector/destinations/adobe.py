@@ -106,7 +106,7 @@ class AdobeDestination(Destination):
         )
 
     def _envelope(self) -> bytes:
-        """What stands before the entity in each message; `}}` closes it."""
+        """What stands before the entity in each message of mode xdm; `}}` closes it."""
         schema = {"id": self.option("schema_id"), "contentType": self.option("content_type")}
         header = {
             "schemaRef": schema,
