@@ -1,6 +1,7 @@
 """Parquet files and zstd frames, in memory: the only user of pyarrow, which comes with requirements-files.txt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 # Who does not write such files has no pyarrow; who does is told the command before anything here is called.
@@ -9,6 +10,8 @@ try:
     from pyarrow import parquet
 except ImportError:
     pass
+
+ROWS_AT_ONCE = 500  # as Python's objects, which need ten times the room of a column
 
 # The columns, for good: their order and types never change, new ones come at the end.
 COLUMNS: Mapping[str, str] = {
@@ -30,14 +33,17 @@ COLUMNS: Mapping[str, str] = {
 }
 
 
-def parquet_file(rows: Sequence[Mapping[str, Any]], left_out: frozenset[str], compression: str) -> bytes:
+def parquet_file(rows: Iterable[Mapping[str, Any]], left_out: frozenset[str], compression: str) -> bytes:
     """The rows as a whole Parquet file with the columns above, but for those left out."""
     types = {"string": pyarrow.string(), "bool": pyarrow.bool_(), "timestamp": pyarrow.timestamp("ms", tz="UTC")}
     kept = [name for name in COLUMNS if name not in left_out]
     schema = pyarrow.schema([(name, types[COLUMNS[name]]) for name in kept])
-    columns = [pyarrow.array([row[name] for row in rows], schema.field(name).type) for name in kept]
+    waiting, batches = iter(rows), []
+    while some := list(islice(waiting, ROWS_AT_ONCE)):
+        columns = [pyarrow.array([row[name] for row in some], schema.field(name).type) for name in kept]
+        batches.append(pyarrow.RecordBatch.from_arrays(columns, schema=schema))
     sink = pyarrow.BufferOutputStream()
-    parquet.write_table(pyarrow.Table.from_arrays(columns, schema=schema), sink, compression=compression)
+    parquet.write_table(pyarrow.Table.from_batches(batches, schema), sink, compression=compression)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from string import Formatter
@@ -87,7 +87,7 @@ class ObjectsDestination(Destination):
 
     type: ClassVar[str] = "file"
     transport: ClassVar[str] = "objects"
-    default_batch: ClassVar[Batch] = Batch(max_events=10_000, max_bytes=20_000_000, max_wait_seconds=60.0)
+    default_batch: ClassVar[Batch] = Batch(max_events=5_000, max_bytes=10_000_000, max_wait_seconds=60.0)
     max_batch: ClassVar[Batch] = MAX_FILE_BATCH
     options: ClassVar[Mapping[str, Option]] = OBJECT_OPTIONS
 
@@ -234,9 +234,8 @@ def moment_of(body: Mapping[str, Any]) -> datetime | None:
     return None
 
 
-def rows_of(batch: Sequence[Delivery], lines: Sequence[bytes]) -> list[dict[str, Any]]:
+def rows_of(batch: Sequence[Delivery], lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
     """A row for each event: what all have in common in columns of its own, the rest as JSON; nothing is lost."""
-    rows = []
     for delivery, line in zip(batch, lines, strict=True):
         event = delivery.event
         rest = dict(read_json(line))
@@ -244,26 +243,23 @@ def rows_of(batch: Sequence[Delivery], lines: Sequence[bytes]) -> list[dict[str,
         # What a column says already need not stand in `other` again.
         said = {"type": str(event.type), "timestamp": iso_text(moment) if moment else None}
         rest = {name: value for name, value in rest.items() if name not in said or value != said[name]}
-        rows.append(
-            {
-                "message_id": text_of(rest.pop("messageId", None)) or event.event_id,
-                "type": str(event.type),
-                "event": event.name,
-                "event_text": text_of(rest.pop("event", None)),
-                "user_id": text_of(rest.pop("userId", None)),
-                "anonymous_id": text_of(rest.pop("anonymousId", None)),
-                "timestamp": moment,
-                "source": event.source,
-                "object_type": event.object_type,
-                "metric": event.metric,
-                "machine": event.machine,
-                "properties": json_of(rest.pop("properties", None)),
-                "context": json_of(rest.pop("context", None)),
-                "traits": json_of(rest.pop("traits", None)),
-                "other": json_of(rest or None),
-            }
-        )
-    return rows
+        yield {
+            "message_id": text_of(rest.pop("messageId", None)) or event.event_id,
+            "type": str(event.type),
+            "event": event.name,
+            "event_text": text_of(rest.pop("event", None)),
+            "user_id": text_of(rest.pop("userId", None)),
+            "anonymous_id": text_of(rest.pop("anonymousId", None)),
+            "timestamp": moment,
+            "source": event.source,
+            "object_type": event.object_type,
+            "metric": event.metric,
+            "machine": event.machine,
+            "properties": json_of(rest.pop("properties", None)),
+            "context": json_of(rest.pop("context", None)),
+            "traits": json_of(rest.pop("traits", None)),
+            "other": json_of(rest or None),
+        }
 
 
 def text_of(value: Any) -> str | None:

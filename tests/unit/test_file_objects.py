@@ -118,7 +118,7 @@ def test_waiting_and_sending_must_end_before_others_take_the_events() -> None:
 
 
 def test_a_type_that_works_in_several_ways_has_a_batch_for_each() -> None:
-    assert FileDestination.variant({"format": "parquet"}).default_batch.max_events == 10_000
+    assert FileDestination.variant({"format": "parquet"}).default_batch.max_events == 5_000
     assert FileDestination.variant({}).default_batch.max_events == 500
 
 
