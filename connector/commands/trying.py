@@ -272,7 +272,7 @@ def _shown(made: Attempt, secrets: Sequence[str]) -> dict[str, Any]:
             "method": request.method,
             "url": _masked(request.url, secrets),
             "headers": {name: _masked_header(name, value, secrets) for name, value in request.headers.items()},
-            "body": _masked(_unpacked(request).decode("utf-8", "replace"), secrets),
+            "body": _masked(_text_of(_unpacked(request)), secrets),
         },
         "response": response
         and {
@@ -287,6 +287,14 @@ def _shown(made: Attempt, secrets: Sequence[str]) -> dict[str, Any]:
             for delivery, outcome in zip(made.deliveries, made.outcomes, strict=True)
         ],
     }
+
+
+def _text_of(body: bytes) -> str:
+    """What a terminal may be shown; Parquet, for one, is no text."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return f"({plural(len(body), 'byte')} that are no text)"
 
 
 def _unpacked(request: Request) -> bytes:
