@@ -10,31 +10,18 @@ from collections.abc import Sequence
 MAX_NAME_BYTES = 63  # PostgreSQL's bound, the smallest of those that are common
 HASH_CHARACTERS = 8  # of a SHA-256: enough for names that have fifty bytes in common
 
-# Words that cannot be a name in PostgreSQL, DuckDB, SQLite, Redshift, Snowflake or MySQL unless it stands in quotes,
-# and the hidden columns of PostgreSQL and SQLite. `timestamp` and `event` are not here: they are free in all that is
-# tested, and every tracking warehouse has them.
+# Words that PostgreSQL, DuckDB or SQLite do not take for a name unless it stands in quotes, and the hidden columns that
+# they have. `timestamp` and `event` are free, as are `first`, `plan`, `key`, `action`, `rank` and the like.
 RESERVED_WORDS = """
-    abort accessible account action add after all alter always analyse analyze and any anti array as asc asymmetric
-    authorization autoincrement before begin between bigint binary blob both by call cascade case cast change char
-    character check cmax cmin collate collation column commit concurrently condition conflict connect connection
-    constraint continue convert create cross ctid cube current current_catalog current_date current_role
-    current_schema current_time current_timestamp current_user cursor database databases date dec decimal declare
-    default deferrable deferred delayed delete desc describe detach deterministic distinct distinctrow div do double
-    drop dual each else elseif enclosed end escape escaped except exclude exclusive exists exit explain fail false
-    fetch first float following for force foreign freeze from full fulltext function generated get glob grant group
-    groups having high_priority if ignore ilike immediate in increment index indexed infile initially inner inout
-    insensitive insert instead int integer intersect interval into is isnull issue iterate join key keys kill lag last
-    lateral lead leading leave left like limit linear lines load localtime localtimestamp lock long loop match
-    materialized merge minus mod modifies natural no not nothing notnull null nulls numeric of off offset oid old on
-    only open optimize option optionally or order organization others out outer outfile over overlaps partition pivot
-    placing plan pragma preceding precision primary procedure purge qualify query raise range rank read reads real
-    recursive references regexp reindex release rename repeat replace require resignal restrict return returning
-    revoke right rlike rollback row rowid rows sample savepoint schema schemas select semi sensitive separator
-    session_user set show signal similar smallint some spatial sql sqlexception sqlstate sqlwarning ssl start starting
-    stored summarize symmetric system table tableoid tablesample temp temporary terminated then ties tinyint to top
-    trailing transaction trigger true truncate try_cast unbounded undo union unique unlock unpivot unsigned update
-    usage use user using vacuum values varchar variadic varying verbose view virtual when whenever where while window
-    with within without write xmax xmin xor year_month zerofill
+    add all alter analyse analyze and anti any array as asc asof asymmetric authorization autoincrement between binary
+    both case cast check cmax cmin collate collation column commit concurrently constraint create cross ctid
+    current_catalog current_date current_role current_schema current_time current_timestamp current_user default
+    deferrable delete desc describe distinct do drop else end escape except exists false fetch for foreign freeze from
+    full glob grant group having ilike in index initially inner insert intersect into is isnull join lambda lateral
+    leading left like limit localtime localtimestamp natural not nothing notnull null offset oid on only or order outer
+    overlaps pivot pivot_longer pivot_wider placing positional primary qualify references returning right rowid select
+    semi session_user set show similar some summarize symmetric system_user table tableoid tablesample then to trailing
+    transaction true union unique unpivot update user using values variadic verbose when where window with xmax xmin
 """
 RESERVED = frozenset(RESERVED_WORDS.split())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from connector.destinations.base import is_filled, iso_text
 from connector.destinations.warehouse_names import column_name, table_name, told_apart
-from connector.destinations.warehouse_values import Kind, is_moment, kind_of, storable, widest
+from connector.destinations.warehouse_values import Kind, is_moment, kind_of, storable, utc_text, widest
 
 MAX_LEVELS = 4  # `context` is the first; what lies deeper is JSON in the column of the fourth
 MAX_EPOCH_SECONDS = 10_000_000_000  # from here on they would be milliseconds
@@ -17,7 +17,7 @@ MAX_ID_CHARACTERS = 255  # of what a row is known by; an index takes little more
 
 MESSAGE_ID = "message_id"  # one row per event in every table but `users`
 USER_ID = "id"  # one row per person in `users`
-NEWEST = "timestamp"  # of a person's two rows, the one with the later time has the say
+CHANGED_AT = "changed_at"  # JSON, in `users`: of which time the value of each column is
 EXTRA = "extra"  # JSON: what found no column
 
 STANDARD_KINDS: Mapping[str, Kind] = {
@@ -26,14 +26,15 @@ STANDARD_KINDS: Mapping[str, Kind] = {
     "anonymous_id": Kind.TEXT,
     "event": Kind.TEXT,  # the name of the event's own table
     "event_text": Kind.TEXT,  # the event's name as it was sent
-    NEWEST: Kind.TIMESTAMP,
+    "timestamp": Kind.TIMESTAMP,
     "original_timestamp": Kind.TIMESTAMP,
     "sent_at": Kind.TIMESTAMP,
     "received_at": Kind.TIMESTAMP,
     EXTRA: Kind.TEXT,
 }
 USERS_KINDS: Mapping[str, Kind] = {
-    USER_ID: Kind.TEXT, NEWEST: Kind.TIMESTAMP, "received_at": Kind.TIMESTAMP, EXTRA: Kind.TEXT
+    USER_ID: Kind.TEXT, "timestamp": Kind.TIMESTAMP, "received_at": Kind.TIMESTAMP, CHANGED_AT: Kind.TEXT,
+    EXTRA: Kind.TEXT,
 }  # fmt: skip
 TABLES_BY_TYPE: Mapping[str, str] = {
     "track": "tracks",
@@ -62,7 +63,7 @@ class Load:
     schema: str
     table: str
     key: str
-    newest: str = ""  # set: of two rows the later one, by this column, has the say; gaps are filled by the other
+    times: str = ""  # set: the column that says of each other column since when it is as it is; the later value stays
     columns: dict[str, Kind] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)  # by key
 
@@ -71,15 +72,19 @@ class Load:
         for name, value in row.items():
             kind = kinds.get(name) or kind_of(value)
             self.columns[name] = widest([kind, self.columns.get(name, kind)])
-        key = row[self.key]
-        earlier = self.rows.get(key)
-        self.rows[key] = row if earlier is None or not self.newest else merged(earlier, row, self.newest)
+        earlier = self.rows.get(row[self.key])
+        if earlier is not None and self.times:
+            row = {**earlier, **later_values(row, self.times, earlier[self.times])}
+        self.rows[row[self.key]] = row
 
 
-def merged(one: Row, other: Row, newest: str) -> Row:
-    """Of two rows with the same key, what each column holds at last."""
-    is_later = str(other.get(newest, "")) >= str(one.get(newest, ""))
-    return {**one, **other} if is_later else {**other, **one}
+def later_values(row: Row, times: str, held: Mapping[str, str]) -> Row:
+    """What of the row is to be written over a row whose values are as old as `held` says: its later values, and under
+    `times` what is true of both together."""
+    own: Mapping[str, str] = row[times]
+    won = {name: since for name, since in own.items() if since >= held.get(name, "")}
+    later = {name: value for name, value in row.items() if name in won or name not in own}
+    return {**later, times: {**held, **won}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ def read_message(body: Mapping[str, Any], kind: str, message_id: str, name: str,
         "anonymous_id": id_text(body.get("anonymousId")),
         "event": event_table(name) if kind == "track" else None,
         "event_text": name if kind == "track" else None,
-        NEWEST: moment_of(body.get("timestamp")),
+        "timestamp": moment_of(body.get("timestamp")),
         "original_timestamp": moment_of(body.get("originalTimestamp")),
         "sent_at": sent_at,
         "received_at": received_at(body) or sent_at,
@@ -109,10 +114,10 @@ def read_message(body: Mapping[str, Any], kind: str, message_id: str, name: str,
     context = context if isinstance(context, dict) else {}
     rest: list[Leaf] = [
         (("unreadable", key), body[key])
-        for key, column in (("timestamp", NEWEST), ("originalTimestamp", "original_timestamp"))
+        for key, column in (("timestamp", "timestamp"), ("originalTimestamp", "original_timestamp"))
         if standard[column] is None and body.get(key) is not None
     ]
-    standard[NEWEST] = standard[NEWEST] or standard["received_at"]  # a person's rows are ordered by it
+    standard["timestamp"] = standard["timestamp"] or standard["received_at"]  # a person's rows are ordered by it
     for key, value in body.items():
         if key not in OWN_COLUMN and value is not context:
             rest += leaves((key,), value)
@@ -190,9 +195,10 @@ def person_load(schema: str, message: Message) -> tuple[Load, Row] | None:
     user_id = message.standard["user_id"]
     if message.type != "identify" or not user_id or len(user_id) > MAX_ID_CHARACTERS:
         return None
-    row = {USER_ID: user_id, NEWEST: message.standard[NEWEST], "received_at": message.standard["received_at"]}
+    row = {"timestamp": message.standard["timestamp"], "received_at": message.standard["received_at"]}
     lay_out(row, message.fields, frozenset(USERS_KINDS))
-    return Load(schema, USERS, USER_ID, NEWEST), row
+    since = utc_text(message.standard["timestamp"])
+    return Load(schema, USERS, USER_ID, CHANGED_AT), {USER_ID: user_id, **row, CHANGED_AT: dict.fromkeys(row, since)}
 
 
 def gathered(found: Iterable[tuple[Load, Row]]) -> list[Load]:
@@ -210,6 +216,6 @@ def written(load: Load) -> dict[str, Any]:
     The order is the same for everybody who loads the same rows, so that two who do it at once wait for each other
     instead of blocking each other.
     """
-    head = {"schema": load.schema, "table": load.table, "key": load.key, "newest": load.newest}
+    head = {"schema": load.schema, "table": load.table, "key": load.key, "times": load.times}
     rows = [[storable(load.rows[key].get(name)) for name in load.columns] for key in sorted(load.rows)]
     return {**head, "columns": dict(load.columns), "rows": rows}

@@ -58,6 +58,7 @@ class Tongue:
     text_of_moment: str = "CAST({c} AS {type})"
     lock: str = ""  # held until the transaction ends, by whoever changes tables of the schema `:name`
     limits: str = ""  # sets the time that statements of this transaction may take, `{ms}`
+    row_lock: str = ""  # the end of a query whose rows nobody else changes until the transaction ends
     upserts: bool = False  # knows ON CONFLICT; else rows are deleted and inserted
     is_exact: bool = False  # its numbers have room for every digit of an integer
     wants_decimals: bool = False  # it rounds what it is given as a double to fifteen digits
@@ -78,6 +79,7 @@ POSTGRESQL = Tongue(
     text_of_moment="""to_char({c} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')""",
     lock="SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))",
     limits="SET LOCAL statement_timeout = {ms}",
+    row_lock=" FOR UPDATE",
     upserts=True,
     is_exact=True,
     wants_decimals=True,

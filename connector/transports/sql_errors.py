@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 
 from connector.model import Response
 
@@ -36,6 +36,7 @@ STATUS_BY_TEXT: tuple[tuple[str, int], ...] = (
     (r"Could not set lock|is locked|disk is full|No space left|disk I/O", NO_ANSWER),
     (r"Transaction(Context)? Error|write-write|[Cc]onflict on", AGAIN),
     (r"ON CONFLICT clause does not match|not referenced by a UNIQUE|does not match any", 404),
+    (r"no such (table|column)|has no column|does not have a column|already exists", 500),
     (r"Conversion Error|Constraint Error|Out of Range|datatype mismatch", 400),
 )
 
@@ -51,7 +52,8 @@ def status_of(error: DBAPIError) -> int:
             return status
     if isinstance(error, DataError | IntegrityError):
         return 400
-    return NO_ANSWER if error.connection_invalidated or not state else 500
+    is_lost = isinstance(error, OperationalError | InterfaceError) and not state
+    return NO_ANSWER if error.connection_invalidated or is_lost else 500
 
 
 def describe(error: DBAPIError) -> str:

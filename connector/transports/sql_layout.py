@@ -40,7 +40,7 @@ class TableLoad:
     schema: str
     table: str
     key: str
-    newest: str
+    times: str
     columns: Mapping[str, Kind]
     rows: Sequence[Sequence[Any]]
 

@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from connector.destinations.warehouse_tables import EXTRA, merged
+from connector.destinations.warehouse_tables import EXTRA, later_values
 from connector.destinations.warehouse_values import EXACT_FLOAT_BOUND, Kind, as_kind, text_of
-from connector.json_codec import write_json
+from connector.errors import PayloadError
+from connector.json_codec import read_json, write_json
 from connector.transports.sql_dialects import Tongue
 from connector.transports.sql_layout import Column, Layout, TableLoad, column_of, flat_name, needed_kind
 
@@ -56,7 +57,10 @@ class Tables:
     def put(self, connection: Connection, load: TableLoad) -> None:
         """Inserts the rows, or replaces those with the same key; the transaction is the caller's."""
         layout = self.layouts[load.place]
-        rows = [self._row(load, layout, row) for row in load.rows]
+        given = [dict(zip(load.columns, row, strict=True)) for row in load.rows]
+        if load.times in layout:
+            given = self._later(connection, load, given)
+        rows = [self._row(layout, row) for row in given]
         names = [name for name in (*load.columns, EXTRA) if name in layout]
         values = [tuple(row.get(name) for name in names) for row in rows]
         if self.tongue.upserts:
@@ -172,11 +176,25 @@ class Tables:
 
     # ── loading ──
 
-    def _row(self, load: TableLoad, layout: Layout, row: Sequence[Any]) -> dict[str, Any]:
+    def _later(self, connection: Connection, load: TableLoad, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of each row what is later than what the table holds; nobody else changes those rows until the end."""
+        table, key, mark = self._table(connection, load), quoted(connection, load.key), placeholder(connection)
+        if self.tongue.row_lock:
+            ids = [(row[load.key],) for row in rows]
+            insert = f"INSERT INTO {table} ({key}) VALUES ({mark}) ON CONFLICT ({key}) DO NOTHING"
+            connection.exec_driver_sql(insert, ids)  # what is not there cannot be locked
+        query = f"SELECT {quoted(connection, load.times)} FROM {table} WHERE {key} = {mark}{self.tongue.row_lock}"
+        later = []
+        for row in rows:
+            held = connection.exec_driver_sql(query, (row[load.key],)).scalar()
+            later.append(later_values(row, load.times, read_times(held)))
+        return later
+
+    def _row(self, layout: Layout, row: dict[str, Any]) -> dict[str, Any]:
         """The values by column; what no column takes is in `extra`."""
         made: dict[str, Any] = {}
         rest: dict[str, Any] = {}
-        for name, value in zip(load.columns, row, strict=True):
+        for name, value in row.items():
             column = layout.get(name)
             if column is not None and column.holds(value, self.tongue.is_exact):
                 made[name] = self._value(value, column.kind)
@@ -203,17 +221,9 @@ class Tables:
         others = [quoted(connection, name) for name in names if name != load.key]
         if not others:
             return f" ON CONFLICT ({key}) DO NOTHING"
-        if load.newest in names:
-            newest = quoted(connection, load.newest)
-            is_later = f"held.{newest} IS NULL OR excluded.{newest} >= held.{newest}"
-            others = [
-                f"{c} = CASE WHEN {is_later} THEN COALESCE(excluded.{c}, held.{c}) "
-                f"ELSE COALESCE(held.{c}, excluded.{c}) END"
-                for c in others
-            ]
-        else:
-            others = [f"{c} = excluded.{c}" for c in others]
-        return f" ON CONFLICT ({key}) DO UPDATE SET {', '.join(others)}"
+        form = "{c} = COALESCE(excluded.{c}, held.{c})" if load.times else "{c} = excluded.{c}"
+        settings = ", ".join(form.format(c=other) for other in others)
+        return f" ON CONFLICT ({key}) DO UPDATE SET {settings}"
 
     def _insert(
         self, connection: Connection, load: TableLoad, names: Sequence[str], rows: Sequence[tuple[Any, ...]], end: str
@@ -237,22 +247,12 @@ class Tables:
         """For a database that knows no ON CONFLICT: out with the old rows, in with the new."""
         table, key, mark = self._table(connection, load), quoted(connection, load.key), placeholder(connection)
         place = list(names).index(load.key)
-        if load.newest in names:
+        if load.times:
             columns = ", ".join(quoted(connection, name) for name in names)
             query = f"SELECT {columns} FROM {table} WHERE {key} = {mark}"
-            rows = [self._with_held(names, load.newest, connection.exec_driver_sql(query, (row[place],)).first(), row)
-                    for row in rows]  # fmt: skip
+            rows = [filled(row, connection.exec_driver_sql(query, (row[place],)).first()) for row in rows]
         connection.exec_driver_sql(f"DELETE FROM {table} WHERE {key} = {mark}", [(row[place],) for row in rows])
         self._insert(connection, load, names, rows, "")
-
-    def _with_held(self, names: Sequence[str], newest: str, held: Any, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        if held is None:
-            return row
-        filled = [
-            {name: value for name, value in zip(names, one, strict=True) if value is not None} for one in (held, row)
-        ]
-        together = merged(filled[0], filled[1], newest)
-        return tuple(together.get(name) for name in names)
 
     # ── names ──
 
@@ -264,6 +264,20 @@ class Tables:
         if not self.tongue.schemata:
             return quoted(connection, flat_name(load))
         return f"{self._schema(connection, load.schema)}.{quoted(connection, load.table)}"
+
+
+def read_times(held: Any) -> dict[str, str]:
+    """What a row says of its values; {} when it says nothing that can be read: somebody has changed it."""
+    try:
+        times = read_json(held.encode()) if isinstance(held, str) else None
+    except PayloadError:
+        times = None
+    return {name: since for name, since in times.items() if isinstance(since, str)} if isinstance(times, dict) else {}
+
+
+def filled(row: tuple[Any, ...], held: Sequence[Any] | None) -> tuple[Any, ...]:
+    """The row, its gaps filled with what is held."""
+    return row if held is None else tuple(b if a is None else a for a, b in zip(row, held, strict=True))
 
 
 def quoted(connection: Connection, name: str) -> str:

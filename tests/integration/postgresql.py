@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Engine, create_engine
 
 PASSWORD = "made-up-password"
 START_SECONDS = "30"
@@ -20,20 +19,32 @@ SERVER_OPTIONS = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off
 
 
 @dataclass(frozen=True, slots=True)
+class PostgresqlDatabase:
+    port: int
+    name: str
+    engine: Engine  # as the owner of the server, for looking at what was loaded
+
+    def url(self, user: str = "postgres", name: str = "") -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{name or self.name}"
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@dataclass(frozen=True, slots=True)
 class PostgresqlServer:
     port: int
 
-    def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+    def engine(self, database: str) -> Engine:
+        address = f"postgresql+psycopg://postgres:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return create_engine(address, isolation_level="AUTOCOMMIT")
 
-    def engine(self, database: str = "postgres") -> Engine:
-        """As the owner of the server, for looking at what was loaded."""
-        address = self.url(database).replace("postgresql://postgres@", f"postgresql+psycopg://postgres:{PASSWORD}@")
-        return create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-
-    def create_database(self, name: str) -> None:
-        with self.engine().connect() as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}"'))
+    def create_database(self, name: str) -> PostgresqlDatabase:
+        engine = self.engine("postgres")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
+        engine.dispose()
+        return PostgresqlDatabase(self.port, name, self.engine(name))
 
 
 def programs() -> Path | None:
