@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-destinations test acceptance lint check bench format clean
+.PHONY: help run demo demo-destinations test acceptance lint check bench bench-destinations format clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ check: lint test ## what the build runs: lint, then test
 
 bench: $(DEV_STAMP) ## measure, and print the figures beside their targets
 	$(VENV)/bin/python -m benchmarks $(BENCH_ARGS)
+
+bench-destinations: $(DEV_STAMP) ## ten destinations, four of them ill: what the healthy ones lose by it
+	$(VENV)/bin/python -m benchmarks.ten_destinations $(BENCH_ARGS)
 
 format: $(DEV_STAMP) ## format the code, mend what lint can mend
 	$(VENV)/bin/ruff format .

@@ -1,6 +1,7 @@
 """A destination that speaks RudderStack's batch API, fast enough not to be what is measured.
 
 It counts events and how long each took, by the time in its ULID; `GET /seen` tells, `GET /reset` forgets.
+It can be ill too: `pause=0.05` answers late, `status=429` refuses, `silent` never answers.
 """
 
 import asyncio
@@ -16,8 +17,12 @@ CROCKFORD = {character: value for value, character in enumerate("0123456789ABCDE
 class Stub:
     """What all connections share."""
 
-    def __init__(self, measures_delay: bool) -> None:
-        self._measures_delay = measures_delay
+    def __init__(self, options: list[str]) -> None:
+        given = dict(option.partition("=")[::2] for option in options)
+        self._measures_delay = "delays" in given
+        self.is_silent = "silent" in given
+        self.pause_seconds = float(given.get("pause", 0))
+        self.status = int(given.get("status", 200))
         self.reset()
 
     def reset(self) -> None:
@@ -78,23 +83,31 @@ class Connection(asyncio.Protocol):
             self._answer(head.split(b" ", 2)[1], body)
 
     def _answer(self, path: bytes, body: bytes) -> None:
-        answer = b"ok"
+        stub = self._stub
         if path == b"/seen":
-            answer = self._stub.seen()
+            self._write(200, stub.seen())
         elif path == b"/reset":
-            self._stub.reset()
-        else:
-            self._stub.take(body)
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(answer)}\r\n\r\n"
+            stub.reset()
+            self._write(200, b"ok")
+        elif not stub.is_silent:
+            if stub.status == 200:
+                stub.take(body)
+            if stub.pause_seconds:
+                asyncio.get_running_loop().call_later(stub.pause_seconds, self._write, stub.status, b"ok")
+            else:
+                self._write(stub.status, b"ok")
+
+    def _write(self, status: int, answer: bytes) -> None:
+        head = f"HTTP/1.1 {status} .\r\nContent-Type: text/plain\r\nContent-Length: {len(answer)}\r\n\r\n"
         self._transport.write(head.encode() + answer)  # type: ignore[attr-defined]
 
 
-async def serve(measures_delay: bool) -> None:
-    stub = Stub(measures_delay)
+async def serve(options: list[str]) -> None:
+    stub = Stub(options)
     server = await asyncio.get_running_loop().create_server(lambda: Connection(stub), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve("delays" in sys.argv))
+    asyncio.run(serve(sys.argv[1:]))
