@@ -77,6 +77,7 @@ class Destination(ABC):
     default_profile: ClassVar[str] = "rudderstack"
     default_batch: ClassVar[Batch] = Batch(max_events=100, max_bytes=450_000, max_wait_seconds=0.5)
     max_batch: ClassVar[Batch]  # the provider's hard limits; a configured batch may not exceed them
+    advice: ClassVar[Mapping[OutcomeKind, str]] = ADVICE  # what a person is to look at when it ends so
     needs_person: ClassVar[bool] = False  # an event with neither userId nor anonymousId becomes a dead letter
 
     @classmethod
@@ -131,7 +132,7 @@ class Destination(ABC):
         reason = f"answered {describe_status(response.status)}"
         if not remark and 300 <= response.status < 400:
             remark = describe_redirect(response, self._secrets)
-        parts = [reason, remark, ADVICE.get(kind, "")]
+        parts = [reason, remark, type(self).advice.get(kind, "")]
         quote = excerpt(response.body, self._secrets)
         text = ", ".join(part for part in parts if part) + (f": {quote}" if quote else "")
         return Outcome(kind, text, retry_after_seconds(response.headers))

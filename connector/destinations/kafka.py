@@ -54,7 +54,7 @@ REPORT_KINDS: Mapping[str, OutcomeKind] = {
     "INVALID_REQUIRED_ACKS": OutcomeKind.MISCONFIGURED,
     "UNSUPPORTED_VERSION": OutcomeKind.MISCONFIGURED,
 }
-REPORT_ADVICE: Mapping[OutcomeKind, str] = {
+ADVICE: Mapping[OutcomeKind, str] = {
     OutcomeKind.UNAUTHORIZED: "check its user and the rights on the topic",
     OutcomeKind.MISCONFIGURED: "create the topic, or check `topic`",
 }
@@ -65,6 +65,7 @@ class KafkaDestination(Destination):
     transport: ClassVar[str] = "kafka"
     default_batch: ClassVar[Batch] = Batch(max_events=1000, max_bytes=5_000_000, max_wait_seconds=0.1)
     max_batch: ClassVar[Batch] = Batch(max_events=10_000, max_bytes=20_000_000, max_wait_seconds=60.0)
+    advice: ClassVar[Mapping[OutcomeKind, str]] = ADVICE
     options: ClassVar[Mapping[str, Option]] = {
         "brokers": Option("text", "Where to begin, `host:port`, several with commas between.", required=True),
         "topic": Option(
@@ -128,7 +129,7 @@ class KafkaDestination(Destination):
             return Outcome(OutcomeKind.DELIVERED)
         error = str(report.get("error"))
         kind = REPORT_KINDS.get(error, OutcomeKind.TRANSIENT)
-        parts = [excerpt(error.encode(), self._secrets), REPORT_ADVICE.get(kind, "")]
+        parts = [excerpt(error.encode(), self._secrets), ADVICE.get(kind, "")]
         text = ", ".join(part for part in parts if part)
         return Outcome(kind, f"{text}: {excerpt(str(report.get('reason')).encode(), self._secrets)}")
 

@@ -26,7 +26,7 @@ from connector.destinations.base import (
 )
 from connector.errors import SettingsError
 from connector.json_codec import read_json, write_json
-from connector.model import Batch, Connection, Delivery, Event, Outcome, OutcomeKind, Refused, Request, Response
+from connector.model import Batch, Connection, Delivery, Event, OutcomeKind, Refused, Request
 
 MAX_EVENT_BYTES = 4_500_000  # more than any webhook that is received, so that nothing is refused by default
 MAX_FILE_BATCH = Batch(max_events=10_000, max_bytes=20_000_000, max_wait_seconds=300.0)
@@ -90,6 +90,10 @@ class ObjectsDestination(Destination):
     default_batch: ClassVar[Batch] = Batch(max_events=5_000, max_bytes=10_000_000, max_wait_seconds=60.0)
     max_batch: ClassVar[Batch] = MAX_FILE_BATCH
     options: ClassVar[Mapping[str, Option]] = OBJECT_OPTIONS
+    advice: ClassVar[Mapping[OutcomeKind, str]] = {
+        OutcomeKind.UNAUTHORIZED: "check its credentials",
+        OutcomeKind.MISCONFIGURED: "check its path",
+    }
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -140,11 +144,6 @@ class ObjectsDestination(Destination):
             body = compressed(b"".join(line + b"\n" for line in lines), self._compression)
         name = f"{self._file_name}-{digest_of(batch)}{self._suffix}"
         return Request("PUT", f"{self._root}/{self.lane(batch[0].event)}/{name}", self._headers, body)
-
-    def outcome(self, kind: OutcomeKind, response: Response, remark: str = "") -> Outcome:
-        if kind is OutcomeKind.MISCONFIGURED and not remark:
-            remark = "check its path"
-        return super().outcome(kind, response, remark)
 
     def _checked_store(self, connection: Connection) -> dict[str, str]:
         """The headers that tell the transport how to open the store; none for a folder."""

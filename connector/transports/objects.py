@@ -6,6 +6,7 @@ base64; `endpoint` and `region` say where it is, when that is not the provider's
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -45,6 +46,9 @@ CREDENTIAL_ERRORS = frozenset(
         "CredentialUnavailableError",
     }
 )
+# What a client says of its errors, each time and with a traceback, the attempt's own line says once.
+for client in ("s3fs", "aiobotocore", "botocore", "gcsfs", "azure"):
+    logging.getLogger(client).setLevel(logging.CRITICAL)
 
 
 class ObjectTransport:
@@ -90,7 +94,7 @@ class ObjectTransport:
             if store is None:
                 options = store_options(scheme, headers, timeout_seconds)
                 # Its own cache of clients would keep them, and their secrets, for ever.
-                store = self._stores[key] = fsspec.filesystem(scheme, skip_instance_cache=True, **options)
+                store = self._stores[key] = client_class(scheme)(skip_instance_cache=True, **options)
                 if hasattr(store, "retries"):
                     store.retries = 1  # whether to try again, others decide, who also tell why
         return store
@@ -106,6 +110,14 @@ class ObjectTransport:
             self._guard.refuse_inner(str(parts.hostname), port, deadline)
         except TimeoutError as error:
             raise TransportError(f"the name {parts.hostname} cannot be resolved in time") from error
+
+
+def client_class(scheme: str) -> Any:
+    """The class of the store's client."""
+    found = fsspec.get_filesystem_class(scheme)
+    # In front of gcsfs stands an extension for zonal buckets that first asks another address, by gRPC, for another
+    # right; all that is needed is below it.
+    return next((one for one in found.__mro__ if one.__module__ == "gcsfs.core"), found)
 
 
 def store_options(scheme: str, headers: Mapping[str, str], timeout_seconds: float) -> dict[str, Any]:
@@ -176,6 +188,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that the store answered with, or would have; None when there was no answer."""
+    if isinstance(error, TimeoutError):  # what went before it was not the end of it
+        return None
     for one in chain(error):
         response = getattr(one, "response", None)
         if isinstance(response, dict):  # botocore
@@ -187,7 +201,8 @@ def status_of(error: BaseException) -> int | None:
     for one in chain(error):
         if type(one).__name__ in CREDENTIAL_ERRORS:
             return 401
-    if isinstance(error, PermissionError):
+    # gcsfs says it in words only.
+    if isinstance(error, PermissionError) or str(error).startswith("Forbidden"):
         return 403
     return 404 if isinstance(error, FileNotFoundError) else None
 

@@ -3,10 +3,12 @@ their clouds.
 """
 
 import os
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import duckdb
@@ -134,6 +136,54 @@ def test_without_credentials_it_is_held(
     assert outcomes(attempts) == {OutcomeKind.UNAUTHORIZED}
 
 
+class GoogleLike(BaseHTTPRequestHandler):
+    """Answers uploads as Google Cloud Storage does."""
+
+    status: ClassVar[int] = 200
+    uploads: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.path == "/upload/storage/v1/b/lake/o?uploadType=multipart"
+        self.uploads.append(body)
+        answer = b'{"name": "x", "bucket": "lake", "error": {"code": %d, "message": "no"}}' % self.status
+        self.send_response(self.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (200, OutcomeKind.DELIVERED),
+        (401, OutcomeKind.UNAUTHORIZED),
+        (403, OutcomeKind.UNAUTHORIZED),
+        (404, OutcomeKind.MISCONFIGURED),
+    ],
+)
+def test_google_cloud_storage_gets_an_object_in_one_upload(
+    transport: ObjectTransport, status: int, kind: OutcomeKind
+) -> None:
+    handler = type("Answering", (GoogleLike,), {"status": status, "uploads": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = {"path": "gs://lake", "region": None, "credentials": {"token": "anon"}}
+
+        attempts = deliver(lake(f"http://127.0.0.1:{server.server_port}", **options), transport, bodies()[:1])
+
+        server.shutdown()
+    assert outcomes(attempts) == {kind}
+    name = attempts[0].request.url.removeprefix("gs://lake/")
+    assert len(handler.uploads) == 1
+    assert b'{"name": "' + name.encode() + b'"}' in handler.uploads[0]
+    assert attempts[0].request.body in handler.uploads[0]
+
+
 def test_nobody_at_the_address_is_no_answer(transport: ObjectTransport) -> None:
     attempts = deliver(lake("http://127.0.0.1:9"), transport, bodies()[:1])
 
@@ -200,6 +250,7 @@ def wrapped(inner: Exception) -> Exception:
         (PermissionError("no"), 403),
         (FileNotFoundError("no"), 404),
         (OSError("no"), None),
+        (OSError("Forbidden: no"), 403),
         (AzureLikeError(7), None),
     ],
 )

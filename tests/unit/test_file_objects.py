@@ -242,8 +242,8 @@ def test_an_event_that_is_too_large_is_refused() -> None:
     ("status", "kind", "words"),
     [
         (200, OutcomeKind.DELIVERED, ""),
-        (401, OutcomeKind.UNAUTHORIZED, "check its key"),
-        (403, OutcomeKind.UNAUTHORIZED, "check its key"),
+        (401, OutcomeKind.UNAUTHORIZED, "check its credentials"),
+        (403, OutcomeKind.UNAUTHORIZED, "check its credentials"),
         (404, OutcomeKind.MISCONFIGURED, "check its path"),
         (503, OutcomeKind.TRANSIENT, "503"),
         (429, OutcomeKind.THROTTLED, "429"),
