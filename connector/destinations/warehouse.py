@@ -41,7 +41,7 @@ DRIVERS: Mapping[str, tuple[str, str, str]] = {
     "mariadb": ("mariadb+pymysql", "pymysql", "pip install pymysql"),
     "redshift": ("redshift+psycopg2", "sqlalchemy_redshift", "pip install sqlalchemy-redshift psycopg2-binary"),
 }
-FILE_DATABASES = frozenset({"duckdb", "sqlite"})
+FILE_DATABASES = ("duckdb", "sqlite")
 # Of libpq's settings those that lead nowhere else: `host`, `service` or `passfile` would go around what is checked.
 PARAMETERS = frozenset(
     {"sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslnegotiation", "ssl_min_protocol_version",
@@ -57,7 +57,7 @@ class WarehouseDestination(Destination):
     max_batch: ClassVar[Batch] = Batch(max_events=5_000, max_bytes=50_000_000, max_wait_seconds=300.0)
     options: ClassVar[Mapping[str, Option]] = {
         "url": Option("text", f"The database: {EXAMPLE}. It is shown, so it holds no password.", required=True),
-        "password": Option("secret", "The password of the user in `url`."),
+        "password": Option("secret", "The password of the user in `url`; a file has none."),
         "schema": Option("text", "The schema of the tables; default: one for each source, with its name."),
         "per_event_tables": Option(
             "boolean", "A table for each event name; without, everything is in `tracks`.", default=True
@@ -67,6 +67,8 @@ class WarehouseDestination(Destination):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         self._url = checked_database_url(connection.name, str(self.option("url")))
+        if self.option("password") and self._url.startswith(FILE_DATABASES):
+            raise SettingsError([f"destination {connection.name}: password: a file has no password"])
         self._headers = {"Password": str(self.option("password"))} if self.option("password") else {}
         self._schema = str(self.option("schema") or "")
         self._per_event_tables = bool(self.option("per_event_tables"))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.destinations import warehouse
@@ -177,6 +177,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=12), json_values, max_size=8))
 def test_any_properties_become_columns_without_losing_a_value(properties: dict[str, Any]) -> None:
     row = tables(track(properties=properties))["production.email_opened"][0]
@@ -186,6 +187,7 @@ def test_any_properties_become_columns_without_losing_a_value(properties: dict[s
     assert all(0 < len(name.encode()) <= 63 for name in row)
 
 
+@settings(max_examples=40)
 @given(json_values, st.sampled_from(["type", "event", "userId", "timestamp", "context", "properties", "traits", "x"]))
 def test_no_body_makes_preparing_fail(value: Any, key: str) -> None:
     for kind in ("track", "identify"):
@@ -248,6 +250,11 @@ def test_a_password_in_the_address_is_refused_without_being_shown() -> None:
         destination(url="postgresql://connector:hunter2@db.example.com/analytics")
 
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_with_a_password_is_refused() -> None:
+    with pytest.raises(SettingsError, match="a file has no password"):
+        destination(url="sqlite:///warehouse.db", password="made-up-password")
 
 
 def test_a_driver_that_is_not_installed_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
