@@ -62,6 +62,12 @@ class ConnectorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no 
 
     # ── its life ──
 
+    def init_signals(self) -> None:
+        super().init_signals()
+        # A terminal sends Ctrl-C to every process. gunicorn's worker would leave its requests and exit, with a
+        # traceback when the master's signal follows. The master tells it what to do.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     def load_wsgi(self) -> None:
         try:
             super().load_wsgi()

@@ -42,13 +42,14 @@ class WebProcess:
         raise_open_files()
         stop = arbiter.stop
 
-        def announced_stop(graceful: bool = True) -> None:
+        def announced_stop(_graceful: bool = True) -> None:
             ConnectorWorker.announce_stop()
             if self._delivery is not None:
                 self._delivery.begin_stop()
             # gunicorn waits for them now, too.
             arbiter.WORKERS.update({pid: worker for pid, worker in self._retired.items() if is_living_child(pid)})
-            stop(graceful)
+            # Asked with INT (Ctrl-C), gunicorn would reset the requests under way. A second INT still makes it hurry.
+            stop(True)
 
         # gunicorn tells workers to end in the same way whether it reloads or stops; only here can it be seen.
         arbiter.stop = announced_stop

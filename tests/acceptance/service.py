@@ -184,6 +184,11 @@ class Service:
         self.process.terminate()
         return self.process.wait(STOP_SECONDS)
 
+    def interrupt(self) -> None:
+        """Ctrl-C, which a terminal sends to every process of the group."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGINT)
+
     def end(self) -> None:
         for group in self._groups:
             try:

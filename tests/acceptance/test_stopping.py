@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from tests.acceptance.customerio import Load, assert_all_arrive, event, new_id, post_events
 from tests.acceptance.service import WRITE_KEY, Service, read_answer, rudder, wait_until
@@ -9,6 +10,7 @@ from tests.stubs import RudderStub, accept, silent
 
 IDLE_CONNECTIONS = 6
 STOP_SECONDS = 15.0
+UNDER_WAY_SECONDS = 0.3  # until a worker has read what was sent of a request
 # Whoever calls a service that stops, and has nobody who keeps its port open. Those whom it has taken in are answered.
 TURNED_AWAY = {"ConnectionRefusedError on a new connection", "ConnectionResetError on a new connection"}
 
@@ -32,6 +34,7 @@ def test_a_reload_under_load_refuses_resets_and_fails_nobody(service: Service, s
             used.append(new_id())
             connection.request("POST", f"/v1/webhook?writeKey={WRITE_KEY}", event(used[-1]))
             assert read_answer(connection, 0.0).status == 200
+            connection.close()
 
     assert load.failures == {}
     assert set(load.outcomes) == {200}
@@ -71,3 +74,24 @@ def test_a_stop_while_a_destination_says_nothing_is_not_held_up_and_loses_nothin
     stub.behaviour = accept
     service.start()
     assert_all_arrive(stub, answered)
+
+
+def test_ctrl_c_answers_the_request_that_is_under_way_and_ends_quietly(service: Service, stub: RudderStub) -> None:
+    body = event(event_id := new_id())
+    connection = service.connect()
+    connection.putrequest("POST", f"/v1/webhook?writeKey={WRITE_KEY}")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:20])
+    time.sleep(UNDER_WAY_SECONDS)
+
+    service.interrupt()
+    wait_until(lambda: "Handling signal: int" in service.log, "the master has heard it")
+    with closing(connection):
+        connection.send(body[20:])
+        answer = read_answer(connection, 0.0)
+
+    assert service.process is not None
+    assert (answer.status, service.process.wait(STOP_SECONDS)) == (200, 0)
+    assert "Traceback" not in service.log
+    service.start()
+    assert_all_arrive(stub, [event_id])
