@@ -52,6 +52,8 @@ def process(command: list[str], environment: dict[str, str], log: Path) -> Itera
                 started.wait(15)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 continue
+        if started.stdout:
+            started.stdout.close()
 
 
 def settings(folder: Path, port: int, **more: str) -> dict[str, str]:
