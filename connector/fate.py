@@ -60,6 +60,7 @@ class Fates:
         self._states = states
         self._build_destination = build_destination
         self._routes: dict[tuple[str, str], Route | None] = {}
+        self._routes_of_replays: dict[str, Route | None] = {}  # by id, as long as this reading lasts
 
     def of(self, received: ReceivedEvent) -> list[Fate]:
         """One for each destination, in the order of the configuration; then replays, and what is configured no more."""
@@ -73,7 +74,8 @@ class Fates:
         for place in found:
             reader = place.reader
             if reader.replay:
-                fates.append(replace(self._of_place(reader.destination, place, None), replay=reader.replay))
+                routed = self._replayed(received, reader) if place.is_passed else None
+                fates.append(replace(self._of_place(reader.destination, place, None, routed), replay=reader.replay))
             elif reader.destination not in self._connections and place.exceptions:
                 fates.append(self._of_place(reader.destination, place, None))
         return fates
@@ -124,23 +126,42 @@ class Fates:
             return Fate(name, State.HELD, f"the destination is {state.state}: {state.reason or reason}", at, attempts)
         return Fate(name, State.WAITING, reason, at, attempts)
 
+    def _replayed(self, received: ReceivedEvent, reader: Reader) -> Routed | None:
+        """What a replay's filter, and the rules of today, make of it; None when they cannot be told."""
+        if reader.replay not in self._routes_of_replays:
+            self._routes_of_replays[reader.replay] = self._route_of_replay(reader)
+        return _through(self._routes_of_replays[reader.replay], received)
+
+    def _route_of_replay(self, reader: Reader) -> Route | None:
+        connection = self._connections.get(reader.destination)
+        state = next((state for state in self._journal.replays() if state.id == reader.replay), None)
+        if connection is None or state is None:
+            return None
+        try:
+            return Route(self._build_destination(connection), state.where)
+        except (SettingsError, MappingError, ValueError):
+            return None
+
     def _routed(self, received: ReceivedEvent, connection: Connection, definition: str) -> Routed | None:
         """What the rules of then make of it; None when they cannot be read any more."""
         key = (connection.name, definition)
         if key not in self._routes:
             self._routes[key] = self._route(connection, definition)
-        route = self._routes[key]
-        if route is None:
-            return None
-        then = route.destination.connection
-        events = normalize(received, then.profile, identify=then.identify, keep_content=then.keep_content)
-        return route.deliveries(Reader(then.name, received.source), received.seq, events)
+        return _through(self._routes[key], received)
 
     def _route(self, connection: Connection, definition: str) -> Route | None:
         try:
             return Route(self._build_destination(connection_then(connection, definition)))
         except (SettingsError, MappingError, ValueError, TypeError, KeyError):
             return None  # written by a version that knew other settings
+
+
+def _through(route: Route | None, received: ReceivedEvent) -> Routed | None:
+    if route is None:
+        return None
+    rules = route.destination.connection
+    events = normalize(received, rules.profile, identify=rules.identify, keep_content=rules.keep_content)
+    return route.deliveries(Reader(rules.name, received.source), received.seq, events)
 
 
 def connection_then(connection: Connection, definition: str) -> Connection:

@@ -26,6 +26,8 @@ from connector.commands.answers import (
     table,
 )
 from connector.commands.desk import Desk, open_desk
+from connector.commands.examine_service import examine_delivering
+from connector.commands.findings import Level
 from connector.fate import Fate, State
 from connector.house import House
 from connector.json_codec import write_json
@@ -47,6 +49,7 @@ WORST_FIRST = (
     State.FILTERED,
     State.EARLIER,
 )
+TO_BE_TRIED = (State.WAITING, State.HELD)
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
@@ -102,10 +105,17 @@ def _show_events(desk: Desk, events: Sequence[ReceivedEvent], as_json: bool, wit
             *([received.source] if has_sources else []),
             cut(event_name(received), LONGEST_NAME),
             cut(received.event_id, LONGEST_ID),
-            told_together([fate for fate in fates.of(received) if not (fate.replay and fate.state is State.DELIVERED)]),
+            told_together(without_settled_replays(fates.of(received))),
         )
     if events:
         show_table(made)
+
+
+def without_settled_replays(fates: Sequence[Fate]) -> list[Fate]:
+    """What a row has room for: a replay only where it waits or died, or where it alone brought the event there."""
+    brought = {fate.destination: fate for fate in fates if fate.replay and fate.state is State.DELIVERED}
+    row_of = [fate for fate in fates if not (fate.replay and fate.state in (State.DELIVERED, State.FILTERED))]
+    return [brought.get(fate.destination, fate) if fate.state is State.EARLIER else fate for fate in row_of]
 
 
 def _label(fate: Fate) -> str:
@@ -218,7 +228,7 @@ def _say_event(house: House, received: ReceivedEvent, document: dict[str, Any], 
     say("\nDestinations", "bold")
     made = table("destination", "state", "tries", "why", right=("tries",), folded=("why",))
     for fate in fates:
-        when = f"; next try {ago(fate.at, now)}" if fate.at and fate.state in (State.WAITING, State.HELD) else ""
+        when = f"; next try {ago(fate.at, now)}" if fate.at and fate.at > now and fate.state in TO_BE_TRIED else ""
         row(made, _label(fate), fate.state, fate.attempts or "", fate.reason + when)
     if fates:
         show_table(made)
@@ -254,6 +264,7 @@ def backlog(house: House, as_json: bool) -> None:
     """Shows what waits, and since when. For each destination and source; exit code 1 when a destination is not well."""
     with open_desk(house) as desk:
         overview = desk.overview()
+        delivering = examine_delivering(desk)
     if as_json:
         shown = [_backlog_document(destination) for destination in overview.destinations]
         show_json({"destinations": shown, "unreadable": overview.unreadable})
@@ -274,6 +285,8 @@ def backlog(house: House, as_json: bool) -> None:
                 say(f"{destination.name}: {destination.state}: {destination.reason}", "yellow")
         for what in overview.unreadable:
             note(f"could not be read: {what}", "red")
+        if delivering.level is not Level.OK and any(one.backlog.waiting for one in overview.destinations):
+            note(f"{delivering.text}: {delivering.advice}", "yellow")
     is_well = not any(destination.state in ("held", "failing") for destination in overview.destinations)
     exit_with(0 if is_well and not overview.unreadable else PROBLEM)
 

@@ -166,6 +166,20 @@ def test_a_replay_is_told_beside_the_present(desk: Desk) -> None:
     assert len(desk.fates(outside)) == 1
 
 
+def test_what_the_filter_of_a_replay_left_out_is_not_called_delivered(desk: Desk) -> None:
+    received = desk.receive("01A")
+    desk.take_up("now")
+    desk.journal.replay("files", ["production"], None, None, "metric == 'clicked'")
+    (replay,) = desk.journal.replay("files", ["production"], None, None, "metric == 'opened'")
+    for state in desk.journal.replays():
+        desk.settle(None, reader=replace(PRESENT, replay=state.id))
+
+    _, clicks, opens = desk.fates(received)
+
+    assert (clicks.state, clicks.reason) == (State.FILTERED, "where of the replay")
+    assert (opens.replay, opens.state) == (replay.id, State.DELIVERED)
+
+
 def test_a_destination_that_does_not_read_the_source_is_not_named(desk: Desk) -> None:
     desk.connection = replace(FILES, sources=())
 

@@ -12,10 +12,11 @@ from connector.commands.examine_machine import examine_home, filesystem_of, is_i
 from connector.commands.examine_network import examine_clock, skew_seconds
 from connector.commands.findings import Level
 from connector.commands.leftovers import is_object
+from connector.commands.operating import without_settled_replays
 from connector.commands.payloads import Payload, new_ulid, paced, receiver_url, with_new_id
 from connector.encryption import decrypt, encrypt, rotate_all
 from connector.errors import SettingsError
-from connector.fate import connection_then
+from connector.fate import Fate, State, connection_then
 from connector.json_codec import read_json
 from connector.model import Connection
 from tests.fakes import FakeClock
@@ -32,6 +33,16 @@ NOW = datetime.fromisoformat("2026-09-01T12:00:00+00:00")
 )
 def test_a_moment_is_told_as_a_person_would(seconds: float, words: str) -> None:
     assert ago(NOW - timedelta(seconds=seconds), NOW) == words
+
+
+def test_a_row_names_a_replay_only_where_it_alone_brought_the_event() -> None:
+    there, earlier = Fate("there", State.DELIVERED, ""), Fate("new", State.EARLIER, "came before")
+    again, left_out = Fate("there", State.DELIVERED, "", replay="replay-1"), Fate("new", State.FILTERED, "", replay="r")
+    brought, dead = Fate("new", State.DELIVERED, "", replay="replay-2"), Fate("new", State.DEAD, "no", replay="r")
+
+    assert without_settled_replays([there, earlier, again, left_out]) == [there, earlier]
+    assert without_settled_replays([there, earlier, brought]) == [there, brought]
+    assert without_settled_replays([there, earlier, brought, dead]) == [there, brought, dead]
 
 
 def test_what_never_happened_is_never() -> None:
