@@ -41,6 +41,7 @@ class ReceivedEvent:
     proof: str | None = None  # fingerprint of the signing key that proved it genuine, if one did
     is_provisional: bool = False  # signature mode auto, unproven: append quarantines it once the source is proven
     unproven_keys: tuple[str, ...] = ()  # mode auto: fingerprints of the source's keys; append knows which are proven
+    doubt: str = ""  # provisional: the reason with which append quarantines it
 
 
 class Receipt(StrEnum):
@@ -86,7 +87,9 @@ class Action:
     enabled: bool = True
     distinct: bool = False  # its messageId differs from the other actions'
     object_type: str = ""  # of a default action: the only object type it takes; "other": those without one of their own
-    presets: tuple[str, ...] = ()  # rules for common jobs, by name: their `where`s beside its own, their `map`s after it
+    presets: tuple[
+        str, ...
+    ] = ()  # rules for common jobs, by name: their `where`s beside its own, their `map`s after it
 
 
 @dataclass(frozen=True, slots=True)

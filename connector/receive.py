@@ -224,6 +224,7 @@ class Receiver:
             quarantine_reason=judgement.quarantine_reason or unreadable,
             proof=judgement.proof,
             is_provisional=judgement.is_provisional,
+            doubt=judgement.doubt,
             unproven_keys=judgement.unproven_keys,
         )
         return received, payload

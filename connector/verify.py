@@ -30,11 +30,14 @@ class Judgement:
     quarantine_reason: str | None
     proof: str | None  # fingerprint of the signing key that fits
     is_provisional: bool
+    doubt: str  # provisional: what is doubted
     unproven_keys: tuple[str, ...]  # mode auto: the source's keys, for whoever remembers which are proven
     state: SignatureState | None  # None: not looked at
 
 
-NOT_LOOKED_AT = Judgement(quarantine_reason=None, proof=None, is_provisional=False, unproven_keys=(), state=None)
+NOT_LOOKED_AT = Judgement(
+    quarantine_reason=None, proof=None, is_provisional=False, doubt="", unproven_keys=(), state=None
+)
 SIGNATURE_REASONS = {
     SignatureState.MISSING: "the signature is missing",
     SignatureState.WRONG: "the signature is wrong",
@@ -104,6 +107,7 @@ def judge_signature(source: Source, signature: str | None, timestamp: str | None
         quarantine_reason=SIGNATURE_REASONS[state] if is_refused else None,
         proof=proof,
         is_provisional=is_auto and not is_proven,
+        doubt=SIGNATURE_REASONS[state] if is_auto and not is_proven else "",
         unproven_keys=tuple(map(fingerprint, source.signing_keys)) if is_auto else (),
         state=state,
     )

@@ -122,7 +122,7 @@ class SqliteReceiving(Journal):
                 and event.is_provisional
                 and not proven.isdisjoint((source_id, key) for key in event.unproven_keys)
             ):
-                reason = "the signature is missing or wrong"
+                reason = event.doubt or "the signature is missing or wrong"
             if reason is None:
                 accepted.append((index, source_id, event))
             else:

@@ -153,7 +153,10 @@ def test_a_provisional_event_is_quarantined_once_one_of_its_keys_is_proven(
 ) -> None:
     journal.append([event(1, proof="b", unproven_keys=("a", "b"))])
 
-    assert open_journal().append([event(2, is_provisional=True, unproven_keys=("a", "b"))]) == [Receipt.QUARANTINED]
+    doubtful = event(2, is_provisional=True, unproven_keys=("a", "b"), doubt="the signature is wrong")
+
+    assert open_journal().append([doubtful]) == [Receipt.QUARANTINED]
+    assert [one.reason for one in journal.quarantined()] == ["the signature is wrong"]
     assert journal.proven_keys() == {"production": frozenset({"b"})}
 
 

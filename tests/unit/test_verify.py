@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from connector.model import SignatureMode, Source
 from connector.verify import (
+    SIGNATURE_REASONS,
     KeyRing,
     SignatureState,
     age_seconds,
@@ -96,6 +97,7 @@ def test_the_mode_decides_what_a_signature_means(
 
     assert judgement.quarantine_reason == reason
     assert judgement.is_provisional is is_provisional
+    assert judgement.doubt == (SIGNATURE_REASONS[state] if is_provisional and state is not None else "")
     assert judgement.unproven_keys == ((fingerprint(KEY),) if mode is SignatureMode.AUTO else ())
     assert judgement.state is state
     assert judgement.proof == (fingerprint(KEY) if state is SignatureState.GENUINE else None)
