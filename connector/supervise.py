@@ -151,7 +151,8 @@ class Supervisor:
                 self._running[name] = self._started(connection, connections)
         if connections is not self._taken_up:
             self._taken_up = connections
-            log.info("connections in force: %d sources, %d destinations", len(connections.sources), len(wanted))
+            sources = ", ".join(source.name for source in connections.sources)
+            log.info("connections in force: sources %s; destinations %s", sources, ", ".join(wanted) or "none")
 
     def _started(self, connection: Connection, connections: Connections) -> Running:
         running = Running(connection, self._clock.now(), readers=self._present(connection, connections))

@@ -76,7 +76,8 @@ def demo(house: House, own: bool, source_name: str | None, yes: bool, as_json: b
     """Plays all examples at the service. Signed; then shows under which name each arrived where."""
     with ExitStack() as stack:
         if own or not _is_running(house):
-            note("No service answers here, so the demo starts one: its own port, keys, folder and file destination.")
+            why = "The demo" if own else "No service answers here, so the demo"
+            note(f"{why} starts one: its own port, keys, folder and file destination.")
             house, folder = stack.enter_context(temporary_service(house))
             note(f"It runs at {base_url(house.load_settings())}; its folder {folder} is removed at the end.")
         desk = stack.enter_context(open_desk(house))

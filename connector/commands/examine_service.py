@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from connector.commands.answers import ago, plural
 from connector.commands.desk import Desk, base_url
 from connector.commands.findings import Finding, fail, ok, warn
-from connector.commands.first_steps import read_status
+from connector.commands.first_steps import TAKES_UP, read_status
 from connector.connections import warnings
 from connector.errors import ConnectorError
 from connector.ledger import DELIVERING_AT
@@ -37,10 +37,10 @@ def examine_configuration(desk: Desk) -> list[Finding]:
     findings.append(ok("service", f"answers at {base_url(desk.settings)}"))
     if status.get("refusal") and not desk.refusal:
         text = f"the running service refused the changed file: {status['refusal']}"
-        findings.append(fail("configuration", text, "mend the file; the last good one stays in force meanwhile"))
+        findings.append(fail("configuration", text, f"here the file is right; {TAKES_UP}"))
     elif status.get("configuration") != desk.connections.fingerprint:
         text = "the running service has another configuration in force"
-        findings.append(warn("configuration", text, "was it started in another folder, or with other variables?"))
+        findings.append(warn("configuration", text, f"{TAKES_UP}; or was it started in another folder?"))
     return findings
 
 

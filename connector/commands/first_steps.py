@@ -21,6 +21,7 @@ from connector.model import Request
 from connector.settings import DEFAULT_CONFIG_NAME, Settings, describe, write_first_env
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))  # an address that the person at the keyboard gave
+TAKES_UP = "it takes connector.yaml up within seconds, .env and the environment only at a reload (HUP) or a restart"
 STATUS_SECONDS = 3.0  # for an answer of the service on this machine
 
 
@@ -114,8 +115,9 @@ def _compared_with_service(house: House, settings: Settings, fingerprint: str) -
     if status is None or status.get("configuration") == fingerprint:
         return []
     if status.get("refusal"):
-        return [f"the running service refused the file and goes on with the last good one: {status['refusal']}"]
-    return ["the running service has another configuration in force: it was started elsewhere, or takes a second"]
+        refused = "the running service refused the file and goes on with the last good one"
+        return [f"{refused}; {TAKES_UP}: {status['refusal']}"]
+    return [f"the running service has another configuration in force: {TAKES_UP}"]
 
 
 def read_status(house: House, settings: Settings) -> dict[str, Any] | None:

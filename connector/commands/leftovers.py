@@ -51,9 +51,9 @@ def choosing(what: str, by: str, asks: bool = True) -> Callable[[Callable[..., A
     return decorate
 
 
-def _check_choice(ids: Sequence[int], place: str | None, everything: bool) -> None:
+def _check_choice(ids: Sequence[int], place: str | None, everything: bool, by: str) -> None:
     if sum(map(bool, (ids, place, everything))) != 1:
-        raise click.UsageError("give ids, or one place, or --all")
+        raise click.UsageError(f"give ids, or --{by} NAME, or --all")
 
 
 # ── dead letters ──
@@ -164,15 +164,15 @@ def drop_dead(
 def _deal_with_dead(
     house: House, ids: Sequence[int], place: str | None, everything: bool, as_json: bool, verb: str, yes: bool
 ) -> None:
-    _check_choice(ids, place, everything)
+    _check_choice(ids, place, everything, "destination")
     with open_desk(house) as desk:
         chosen = list(ids) or [letter.id for letter in _all_dead(desk, place)]
         if chosen and verb == "drop":
             confirm(f"Drop {plural(len(chosen), 'dead letter')} for good?", yes)
         deal = desk.journal.retry_dead if verb == "retry" else desk.journal.drop_dead
         done = sum(deal(chosen[start : start + PAGE]) for start in range(0, len(chosen), PAGE))
-    told = "wait again, due at once" if verb == "retry" else "dropped"
-    show_json({verb: done, "of": len(chosen)}) if as_json else say(f"{plural(done, 'dead letter')}: {told}")
+    told = "tried again at once" if verb == "retry" else "dropped"
+    show_json({verb: done, "of": len(chosen)}) if as_json else say(f"{plural(done, 'dead letter')} {told}")
     if done < len(chosen):
         note(f"{len(chosen) - done} are not dead letters, or their body is not kept any more", "red")
     exit_with(0 if done == len(chosen) else PROBLEM)
@@ -264,7 +264,7 @@ def show_quarantined(house: House, number: int, as_json: bool) -> None:
 @click.pass_obj
 def release(house: House, ids: tuple[int, ...], place: str | None, everything: bool, yes: bool, as_json: bool) -> None:
     """Trusts quarantined events: they go to all destinations as if they had just come."""
-    _check_choice(ids, place, everything)
+    _check_choice(ids, place, everything, "source")
     with open_desk(house) as desk:
         chosen = [_quarantined_named(desk, number) for number in ids] if ids else _all_quarantined(desk, place)
         verdicts = {one.id: one.body is not None and is_object(one.body) for one in chosen}
@@ -301,7 +301,7 @@ def drop_quarantined(
     house: House, ids: tuple[int, ...], place: str | None, everything: bool, yes: bool, as_json: bool
 ) -> None:
     """Drops quarantined events for good."""
-    _check_choice(ids, place, everything)
+    _check_choice(ids, place, everything, "source")
     with open_desk(house) as desk:
         chosen = list(ids) or [one.id for one in _all_quarantined(desk, place)]
         if chosen:

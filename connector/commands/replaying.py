@@ -67,6 +67,8 @@ def replay(
         return
     if destination is None:
         raise click.UsageError("name the destination: replay NAME --since … --until …")
+    if since is not None and until is not None and since >= until:
+        raise click.BadParameter("the range is empty: it ends before it begins", param_hint="--until")
     house = ctx.find_object(House)
     assert house is not None  # noqa: S101  # the group is given it
     if where:

@@ -1,5 +1,6 @@
 """What is allowed in the configuration and still probably not meant. Pure."""
 
+import fnmatch
 from collections.abc import Iterator
 from itertools import combinations
 from urllib.parse import urlsplit
@@ -7,7 +8,9 @@ from urllib.parse import urlsplit
 from connector.destinations import installed
 from connector.mapping import can_both_match, compile_action
 from connector.model import Connection, Connections, Source
+from schemas.catalogue import DOCUMENTED
 
+EVENT_NAMES = tuple("_".join(pair) for pair in DOCUMENTED)
 MIN_WRITE_KEY_CHARACTERS = 16  # below that a key can be guessed; who knows it can send events
 
 
@@ -51,6 +54,8 @@ def _about_patterns(destination: Connection) -> Iterator[str]:
     for pattern in destination.events:
         if "_" not in pattern and "*" not in pattern:
             yield f"the pattern {pattern} matches nothing: events are named <object_type>_<metric>"
+        elif not any(fnmatch.fnmatchcase(name, pattern.removeprefix("!")) for name in EVENT_NAMES):
+            yield f"the pattern {pattern} matches no event that Customer.io documents; is it misspelt?"
 
 
 def _about_overlaps(destination: Connection) -> Iterator[str]:

@@ -288,6 +288,7 @@ def test_backlog_counts_what_waits_and_says_who_is_not_well(line: CommandLine) -
     assert shown["destinations"][0]["sources"]["production"]["waiting"] == 1
     assert result.exit_code == 1
     assert "401 Unauthorized" in result.output
+    assert "no process has delivered yet" in result.stderr  # the states are then what was last known
 
 
 def test_a_dry_run_counts_and_sends_nothing(line: CommandLine) -> None:
@@ -321,6 +322,7 @@ def test_a_replay_is_begun_listed_and_cancelled(line: CommandLine) -> None:
         (("replay", "file", "--since", "soon"), 2),
         (("replay", "file", "--where", "=="), 2),
         (("replay", "file", "--source", "other"), 1),
+        (("replay", "file", "--since", "2026-08-02", "--until", "2026-08-01"), 2),
     ],
 )
 def test_a_replay_that_cannot_be_is_refused(line: CommandLine, arguments: tuple[str, ...], code: int) -> None:
@@ -347,7 +349,10 @@ def test_dead_letters_are_shown_retried_and_dropped(line: CommandLine) -> None:
 
 @pytest.mark.parametrize("command", [("dead", "retry"), ("dead", "drop"), ("quarantine", "release")])
 def test_nothing_is_chosen_by_leaving_it_out(line: CommandLine, command: tuple[str, ...]) -> None:
-    assert line.run(*command).exit_code == 2
+    nothing = line.run(*command)
+
+    assert nothing.exit_code == 2
+    assert f"--{'source' if command[0] == 'quarantine' else 'destination'} NAME" in nothing.output
     assert line.run(*command, "1", "--all").exit_code == 2
 
 

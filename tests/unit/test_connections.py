@@ -608,11 +608,19 @@ def test_no_good_file_to_begin_with_is_an_error(tmp_path: Path) -> None:
         ("enabled: false", "no destination is enabled"),
         ("sources: []", "sources is [], it gets nothing but tests"),
         ("events: [opened]", "the pattern opened matches nothing"),
+        ('events: ["emial_*"]', "the pattern emial_* matches no event that Customer.io documents"),
+        ('events: ["!email_openned"]', "the pattern !email_openned matches no event"),
         ("enabled: true", "without a signing key, whoever knows its URL can send events"),
     ],
 )
 def test_what_is_probably_not_meant_draws_a_warning(extra: str, warning: str, tmp_path: Path) -> None:
     assert any(warning in found for found in warnings(load_hook(extra, tmp_path)))
+
+
+def test_patterns_of_documented_events_draw_no_warning(tmp_path: Path) -> None:
+    patterns = 'events: ["email_*", "*_subscribed", "sms_sen?", "!*_drafted"]'
+
+    assert not any("the pattern" in found for found in warnings(load_hook(patterns, tmp_path)))
 
 
 @pytest.mark.parametrize(
