@@ -87,9 +87,7 @@ class Action:
     enabled: bool = True
     distinct: bool = False  # its messageId differs from the other actions'
     object_type: str = ""  # of a default action: the only object type it takes; "other": those without one of their own
-    presets: tuple[
-        str, ...
-    ] = ()  # rules for common jobs, by name: their `where`s beside its own, their `map`s after it
+    presets: tuple[str, ...] = ()  # rules for common jobs, by name: their `where`s beside its own, their `map`s after
 
 
 @dataclass(frozen=True, slots=True)

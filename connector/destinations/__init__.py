@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from connector.destinations.amplitude import AmplitudeDestination
 from connector.destinations.adobe import AdobeDestination
+from connector.destinations.amplitude import AmplitudeDestination
 from connector.destinations.base import Destination
 from connector.destinations.customerio import CustomerioDestination
 from connector.destinations.file import FileDestination
