@@ -21,9 +21,8 @@ OTHERS = "(others)"
 CountKey = tuple[str, str, str]  # kind, subject, outcome
 
 # Kinds of count.
-RECEIVED = (
-    "received"  # subject: source; outcome: stored, duplicate, quarantined, too_large, broken, stalled, unavailable
-)
+# subject: source; outcome: stored, duplicate, quarantined, explained, too_large, broken, stalled, unavailable
+RECEIVED = "received"
 ANSWER_TIME = "answer_seconds"  # subject: source; outcome: upper bound of the bucket
 ANSWER_TIME_SUM = "answer_microseconds"  # subject: source; outcome "sum"; the count is microseconds
 SIGNATURE = "signature"  # subject: source; outcome: genuine, wrong, missing
