@@ -48,7 +48,12 @@ class AdobeStub:
     `fault_of` finds what is wrong with a record, "" when nothing; tests put a validator there.
     """
 
-    def __init__(self, is_authenticated: bool = False, fault_of: Callable[[Any], str] = lambda record: "") -> None:
+    def __init__(
+        self,
+        is_authenticated: bool = False,
+        fault_of: Callable[[Any], str] = lambda record: "",
+        max_record_bytes: int = MAX_RECORD_BYTES,  # what becomes of a larger raw one is up to the user's mapping
+    ) -> None:
         self.behaviour: Behaviour = accept
         self.taken: list[Any] = []
         self.faults: list[str] = []
@@ -57,6 +62,7 @@ class AdobeStub:
         self.token_reply: Reply | None = None
         self._is_authenticated = is_authenticated
         self._fault_of = fault_of
+        self._max_record_bytes = max_record_bytes
         self._lock = threading.Lock()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -132,7 +138,8 @@ class AdobeStub:
         is_raw = bool(flow) and "header" not in message
         fault = "" if is_raw else envelope_fault(message)
         record = message if is_raw or fault else message["body"]["xdmEntity"]
-        if not fault and len(json.dumps(record).encode()) > MAX_RECORD_BYTES:
+        compact = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+        if not fault and len(compact) > self._max_record_bytes:
             fault = "a record above 10 KB, which Profile drops"
         fault = fault or self._fault_of(record)
         if fault:
