@@ -222,7 +222,8 @@ def _topic_ids(brokers: str) -> Sequence[str]:
         found = consumer.consume(500, timeout=READ_SECONDS)
         if not found:
             break
-        ids += [str(dict(message.headers() or [])["messageId"]) for message in found]
+        named = (dict(message.headers() or [])["messageId"] for message in found)
+        ids += [value.decode() if isinstance(value, bytes) else str(value) for value in named]
     consumer.close()
     return ids
 
