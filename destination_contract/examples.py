@@ -27,8 +27,15 @@ def an_open(**changes: Any) -> dict[str, Any]:
 
 
 def event_of(body: dict[str, Any], event_id: str = "01KND30RQSPPWRPQN804FE7M60") -> Event:
+    """The event whose body this is, as far as the body tells; an opened e-mail otherwise."""
     kind = EventType.IDENTIFY if body.get("type") == "identify" else EventType.TRACK
-    return Event(kind, SOURCE, event_id, "email", "opened", False, body)
+    given = body.get("properties")
+    properties = given if isinstance(given, dict) else {}
+    object_type = properties.get("object_type") or properties.get("objectType") or "email"
+    metric = properties.get("metric") or "opened"
+    is_machine = properties.get("is_machine") or properties.get("isMachine") or False
+    known_id = properties.get("event_id") or properties.get("eventId") or event_id
+    return Event(kind, SOURCE, known_id, object_type, metric, is_machine, body)
 
 
 def deliveries_of(destination: Destination, bodies: Sequence[dict[str, Any]]) -> list[Delivery]:

@@ -5,16 +5,16 @@ Read the difference before you commit it.
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from connector.destinations import DESTINATION_TYPES, build_destination
-from connector.destinations.base import Destination, Option
-from connector.model import Batch, Connection, Delivery, Event, EventType, Reader, Refused, Request
-from tests.fixture_files import FIXTURES, SOURCE, normalized_fixture
+from connector.destinations.base import Option
+from connector.model import Batch, Connection, Refused, Request
+from destination_contract.examples import SENT_AT, deliveries_of
+from destination_contract.examples import event_of as sample_event
+from tests.fixture_files import FIXTURES, normalized_fixture
 
 REQUESTS = FIXTURES / "requests"
-SENT_AT = datetime(2026, 9, 1, 12, 0, 1, 250_000, tzinfo=UTC)
 
 # One of each kind: opened, clicked, cut-off text, a device list, an opt-out, topics, a body, an unknown metric.
 NAMES = (
@@ -62,29 +62,6 @@ def sample_connection(type_name: str, batch: Batch | None = None, **options: Any
         profile=destination_type.default_profile,
         batch=batch or destination_type.default_batch,
     )
-
-
-def sample_event(body: dict[str, Any], event_id: str = "01KND30RQSPPWRPQN804FE7M60") -> Event:
-    """The event whose body this is, as far as the body tells; an opened e-mail otherwise."""
-    kind = EventType.IDENTIFY if body.get("type") == "identify" else EventType.TRACK
-    given = body.get("properties")
-    properties = given if isinstance(given, dict) else {}
-    object_type = properties.get("object_type") or properties.get("objectType") or "email"
-    metric = properties.get("metric") or "opened"
-    is_machine = properties.get("is_machine") or properties.get("isMachine") or False
-    known_id = properties.get("event_id") or properties.get("eventId") or event_id
-    return Event(kind, SOURCE, known_id, object_type, metric, is_machine, body)
-
-
-def deliveries_of(destination: Destination, bodies: list[dict[str, Any]]) -> list[Delivery]:
-    """Encoded as the destination wants them. Fails for a body that it refuses."""
-    deliveries = []
-    for seq, body in enumerate(bodies, 1):
-        event = sample_event(body)
-        encoded = destination.encode(event)
-        assert not isinstance(encoded, Refused), encoded.reason
-        deliveries.append(Delivery(Reader("sample", SOURCE), seq, "all", event, encoded))
-    return deliveries
 
 
 def build_request(type_name: str, name: str) -> Request:

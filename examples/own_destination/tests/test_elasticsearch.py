@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from connector.destinations.base import Destination
 from connector.model import OutcomeKind, Response
@@ -19,9 +19,9 @@ def answer(*statuses: int) -> bytes:
 
 
 class TestElasticsearch(DestinationContract):
-    destination_type: ClassVar[type[Destination]] = ElasticsearchDestination
-    options: ClassVar[Mapping[str, Any]] = {"url": "https://search.example.com", "api_key": "made-up-secret"}
-    answer_to_all: ClassVar[bytes] = answer(201, 201, 201)
+    destination_type: type[Destination] = ElasticsearchDestination
+    options: Mapping[str, Any] = {"url": "https://search.example.com", "api_key": "made-up-secret"}
+    answer_to_all: bytes = answer(201, 201, 201)
 
     def test_each_document_is_judged_by_itself(self, destination: Destination) -> None:
         outcomes = self.judged(destination, Response(200, {}, answer(201, 409, 400, 429)), 4)
