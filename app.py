@@ -66,6 +66,8 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def open_transport(settings: Settings, name: str) -> Transport:
+    if name not in TRANSPORTS:  # of a type that another package brings
+        raise SettingsError([f"there is no transport {name!r}, only {', '.join(TRANSPORTS)}"])
     return TRANSPORTS[name](settings)
 
 

@@ -13,6 +13,11 @@ class SettingsError(ConnectorError):
         self.problems = problems
 
 
+class UnavailableError(SettingsError):
+    """This installation lacks what one destination needs, or what it has of it is broken: hold that one, go on with
+    the others. Only who asks whether all is well (`check`) treats it as a refusal."""
+
+
 class PayloadError(ConnectorError):
     """The received bytes cannot be read: quarantine them, never answer the source with an error."""
 

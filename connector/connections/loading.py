@@ -10,8 +10,8 @@ from typing import Any
 from connector.connections.document import DocumentError, Place, Problem, parse
 from connector.connections.interpolation import fill_in
 from connector.connections.reading import read
-from connector.destinations import unavailable_reason
-from connector.errors import SettingsError
+from connector.destinations import build_destination
+from connector.errors import SettingsError, UnavailableError
 from connector.model import Connections
 from connector.settings import Settings
 
@@ -34,14 +34,19 @@ _VARIABLE_OF: dict[Place, str] = {
 def load_connections(settings: Settings) -> Connections:
     """All sources and destinations. Raises SettingsError that names every mistake with its path and line.
 
-    Stricter than `LiveConnections`, for which a destination whose type cannot be loaded is no reason to stand still.
+    Stricter than `LiveConnections`, for which a destination that lacks a package is no reason to stand still.
     """
     if settings.config_path is None:
         connections = _from_environment(settings)
     else:
         connections = _from_text(_text_of(settings.config_path), settings)
-    faults = [(one.name, unavailable_reason(one.type)) for one in connections.destinations]
-    if problems := [f"destination {name}: {fault}" for name, fault in faults if fault]:
+    problems: list[str] = []
+    for connection in connections.destinations:
+        try:
+            build_destination(connection)
+        except UnavailableError as error:
+            problems += error.problems
+    if problems:
         raise SettingsError(problems)
     return connections
 

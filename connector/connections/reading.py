@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from connector.connections.document import Place, Problem
-from connector.destinations import build_destination, destination_types, unavailable_reason
-from connector.errors import MappingError, SettingsError
+from connector.destinations import build_destination, destination_types, unavailable_reason, variant_of
+from connector.destinations.installed import UnavailableDestination
+from connector.errors import MappingError, SettingsError, UnavailableError
 from connector.mapping import DEFAULT_ACTIONS, compile_expression, parse_field_path, parse_privacy_path
 from connector.model import (
     Action,
@@ -173,14 +174,15 @@ def _unknown_sources(value: Any) -> list[Problem]:
 def _unusable(destinations: tuple[Connection, ...]) -> list[Problem]:
     """What a type itself finds wrong with its options, such as a secret in the wrong form.
 
-    A type whose package cannot be used is no reason to refuse the others: its connections are held when they start.
+    What is not installed, or broken there, is no reason to refuse the others: those connections are held when they
+    start.
     """
     problems = []
     for index, connection in enumerate(destinations):
-        if unavailable_reason(connection.type):
-            continue
         try:
             build_destination(connection)
+        except UnavailableError:
+            continue
         except SettingsError as error:
             problems += [Problem(("destinations", index), sentence) for sentence in error.problems]
     return problems
@@ -204,7 +206,11 @@ def _source(given: dict[str, Any]) -> Source:
 def _connection(given: dict[str, Any]) -> Connection:
     names = [name.removeprefix(OPTION_PREFIX) for name in given if name.startswith(OPTION_PREFIX)]
     options = {name: given[OPTION_PREFIX + name] for name in sorted(names)}
-    made = destination_types()[given["type"]].variant(options)
+    try:
+        made, profile = variant_of(given["type"], options)
+    except UnavailableError:  # nobody will ever build it; until that is mended it is held
+        made = UnavailableDestination
+        profile = made.default_profile
     batch, retry = given.get("batch", {}), given.get("retry", {})
     optional: dict[str, Any] = {}
     if "privacy" in given:
@@ -218,7 +224,7 @@ def _connection(given: dict[str, Any]) -> Connection:
         enabled=given["enabled"],
         start=given["start"],
         events=tuple(given["events"]),
-        profile=given.get("profile", made.profile_for(options)),
+        profile=given.get("profile", profile),
         actions=_actions(given),
         identify=given["identify"],
         keep_content=given["content"] == "keep",

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from connector.errors import PayloadError, SettingsError
+from connector.errors import PayloadError, SettingsError, UnavailableError
 from connector.json_codec import read_json, write_json
 from connector.model import Batch, Connection, Delivery, Event, Outcome, OutcomeKind, Refused, Request, Response
 
@@ -159,10 +159,10 @@ DestinationClass = type[Destination]
 
 
 def require_packages(connection: Connection, packages: Sequence[str], requirements: str) -> None:
-    """Raises SettingsError when one of them is not installed, with the command that installs it."""
+    """Raises UnavailableError when one of them is not installed, with the command that installs it."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise SettingsError(
+        raise UnavailableError(
             [
                 f"destination {connection.name}: type {connection.type} needs {', '.join(missing)}, which is not "
                 f"installed: pip install -r {requirements}"

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
 from connector.destinations.base import Destination, Option
-from connector.errors import SettingsError
+from connector.errors import UnavailableError
 from connector.model import Batch, Connection, Delivery, Event, Refused, Request
 
 GROUP = "customerio_connector.destinations"
@@ -24,7 +24,7 @@ class UnavailableDestination(Destination):
     max_batch: ClassVar[Batch] = Batch(max_events=1_000_000, max_bytes=1_000_000_000, max_wait_seconds=3600.0)
 
     def __init__(self, connection: Connection) -> None:
-        raise SettingsError([f"destination {connection.name}: {type(self).fault}"])
+        raise UnavailableError([f"destination {connection.name}: {type(self).fault}"])
 
     def encode(self, event: Event) -> bytes | Refused:
         return Refused(type(self).fault)

@@ -29,6 +29,17 @@ class PigeonDestination(Destination):
         return Request("POST", "https://example.com", {}, b"")
 
 
+class Failing(PigeonDestination):
+    def __init__(self, connection):
+        raise KeyError("nest")
+
+
+class FailingVariant(PigeonDestination):
+    @classmethod
+    def variant(cls, options):
+        raise ValueError("no such bird")
+
+
 class Half(Destination):
     type = "half"
 
@@ -148,9 +159,39 @@ def test_a_package_that_broke_stops_its_own_connections_and_no_other(folder: Pat
         load_connections(settings)
 
 
+@pytest.mark.parametrize(
+    ("target", "defect"), [("Failing", "KeyError: 'nest'"), ("FailingVariant", "ValueError: no such bird")]
+)
+def test_a_defect_that_shows_when_it_is_built_stops_its_own_connections_and_no_other(
+    folder: Path, tmp_path: Path, target: str, defect: str
+) -> None:
+    install(folder, "pigeon-post", {"pigeon": f"pigeon_post:{target}"})
+    (tmp_path / "connector.yaml").write_text(CONFIGURATION, "utf-8")
+    settings = load_settings({"CONNECTOR_CONFIG": str(tmp_path / "connector.yaml")}, tmp_path)
+
+    live = LiveConnections(settings)
+
+    assert [one.name for one in live.current.destinations] == ["files", "birds"]
+    with pytest.raises(SettingsError, match=f"destination birds: type 'pigeon' has a defect: {defect}"):
+        load_connections(settings)
+
+
 def test_what_was_left_aside_is_a_warning(folder: Path, tmp_path: Path) -> None:
     install(folder, "pigeon-post", {"file": "pigeon_post:PigeonDestination"})
     (tmp_path / "connector.yaml").write_text(CONFIGURATION.partition("  - {name: birds")[0], "utf-8")
     settings = load_settings({"CONNECTOR_CONFIG": str(tmp_path / "connector.yaml")}, tmp_path)
 
     assert [text for text in warnings(load_connections(settings)) if "pigeon-post" in text]
+
+
+def test_a_package_that_went_missing_stops_the_connections_that_need_it_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.destinations.base.find_spec", lambda name: None)
+    text = CONFIGURATION.replace("type: pigeon, loft: north", "type: kafka, brokers: kafka.example.com, topic: events")
+    (tmp_path / "connector.yaml").write_text(text, "utf-8")
+    settings = load_settings({"CONNECTOR_CONFIG": str(tmp_path / "connector.yaml")}, tmp_path)
+
+    assert len(LiveConnections(settings).current.destinations) == 2
+    with pytest.raises(SettingsError, match="pip install -r requirements-kafka.txt"):
+        load_connections(settings)
