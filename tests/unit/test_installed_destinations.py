@@ -193,5 +193,5 @@ def test_a_package_that_went_missing_stops_the_connections_that_need_it_and_no_o
     settings = load_settings({"CONNECTOR_CONFIG": str(tmp_path / "connector.yaml")}, tmp_path)
 
     assert len(LiveConnections(settings).current.destinations) == 2
-    with pytest.raises(SettingsError, match="pip install -r requirements-kafka.txt"):
+    with pytest.raises(SettingsError, match=r"pip install -r requirements-kafka\.txt"):
         load_connections(settings)
