@@ -160,6 +160,7 @@ def test_an_event_beyond_the_limit_is_cut_to_fit_or_given_up_alone(make_service:
     assert_all_arrive(stub, set(ids) - {hopeless}, 10.0)
     (cut_down,) = [taken for taken in stub.taken if taken["properties"]["eventId"] == wordy]
     assert cut_down["properties"]["truncated"] == ["content"]
+    wait_until(lambda: dead_letters(service, "rudder"), "the hopeless one is a dead letter")
     (dead,) = dead_letters(service, "rudder")
     assert (dead.event_id, "too large" in dead.reason) == (hopeless, True)
 
