@@ -176,6 +176,12 @@ def confirm(question: str, is_confirmed: bool) -> None:
         raise Refusal("nothing was done")
 
 
+def demand_yes(is_confirmed: bool) -> None:
+    """What sweeps everything away is not done for a program that has not said so. Raises UsageError."""
+    if not is_confirmed and not sys.stdin.isatty():
+        raise click.UsageError("stdin is no terminal, so nobody can be asked: add --yes")
+
+
 def exit_with(code: int) -> None:
     """Ends the command with this code, unless all is fine."""
     if code != FINE:

@@ -11,6 +11,7 @@ from connector.commands.answers import (
     Refusal,
     ago,
     confirm,
+    demand_yes,
     exit_with,
     json_option,
     note,
@@ -157,7 +158,7 @@ def retry_dead(house: House, ids: tuple[int, ...], place: str | None, everything
 def drop_dead(
     house: House, ids: tuple[int, ...], place: str | None, everything: bool, yes: bool, as_json: bool
 ) -> None:
-    """Drops dead letters for good; the received events stay in the journal."""
+    """Drops dead letters for good. The received events stay; without a terminal, only ids are dropped without --yes."""
     _deal_with_dead(house, ids, place, everything, as_json, "drop", yes)
 
 
@@ -165,6 +166,8 @@ def _deal_with_dead(
     house: House, ids: Sequence[int], place: str | None, everything: bool, as_json: bool, verb: str, yes: bool
 ) -> None:
     _check_choice(ids, place, everything, "destination")
+    if verb == "drop" and not ids:
+        demand_yes(yes)
     with open_desk(house) as desk:
         chosen = list(ids) or [letter.id for letter in _all_dead(desk, place)]
         if chosen and verb == "drop":
@@ -300,8 +303,10 @@ def is_object(body: bytes) -> bool:
 def drop_quarantined(
     house: House, ids: tuple[int, ...], place: str | None, everything: bool, yes: bool, as_json: bool
 ) -> None:
-    """Drops quarantined events for good."""
+    """Drops quarantined events for good. Without a terminal, only ids are dropped without --yes."""
     _check_choice(ids, place, everything, "source")
+    if not ids:
+        demand_yes(yes)
     with open_desk(house) as desk:
         chosen = list(ids) or [one.id for one in _all_quarantined(desk, place)]
         if chosen:

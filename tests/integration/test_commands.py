@@ -338,13 +338,32 @@ def test_dead_letters_are_shown_retried_and_dropped(line: CommandLine) -> None:
 
     shown = line.run("dead", "show", ids[0])
     retried = line.json("dead", "retry", ids[0])
-    dropped = line.json("dead", "drop", "--destination", "file")
+    dropped = line.json("dead", "drop", "--destination", "file", "--yes")
 
     assert "answered 400 Bad Request" in shown.output
     assert retried == {"retry": 1, "of": 1}
     assert dropped == {"drop": 2, "of": 2}
     assert line.json("dead", "list") == []
     assert line.run("dead", "retry", "999").exit_code == 1
+
+
+@pytest.mark.parametrize("choice", [("dead", "drop", "--all"), ("dead", "drop", "--destination", "file")])
+def test_no_program_sweeps_letters_away_unless_it_says_yes(line: CommandLine, choice: tuple[str, ...]) -> None:
+    deliver_as(line, Verdict.DEAD, "01A", reason="answered 400 Bad Request")
+
+    refused = line.run(*choice)
+
+    assert refused.exit_code == 2
+    assert "--yes" in refused.output
+    assert len(line.json("dead", "list")) == 1
+    assert line.json(*choice, "--yes") == {"drop": 1, "of": 1}
+
+
+def test_no_program_sweeps_the_quarantine_unless_it_says_yes(line: CommandLine) -> None:
+    line.receive(b"not JSON", quarantine_reason="the signature is wrong")
+
+    assert line.run("quarantine", "drop", "--all").exit_code == 2
+    assert line.json("quarantine", "drop", "--all", "--yes") == {"drop": 1, "of": 1}
 
 
 @pytest.mark.parametrize("command", [("dead", "retry"), ("dead", "drop"), ("quarantine", "release")])
