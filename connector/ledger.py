@@ -2,8 +2,9 @@
 journal, never instead of it: losing the ledger loses no event. The only user of SQLAlchemy for it.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -85,6 +86,7 @@ class Ledger:
         except SQLAlchemyError:
             raise SettingsError(["CONNECTOR_LEDGER must be an address like sqlite:////var/lib/ledger.db"]) from None
         if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "do_connect", _make_private)
             event.listen(self._engine, "connect", _prepare_sqlite)
         self._insert: MakeInsert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._has_tables = False
@@ -277,6 +279,15 @@ class Ledger:
         else:
             metadata.create_all(self._engine)
         self._has_tables = True
+
+
+def _make_private(dialect: object, record: object, positional: Sequence[Any], named: object) -> None:
+    """A new file is for its owner only: it tells who called and where events go. SQLite gives the files beside it the
+    same mode. One that is there is not opened: closing it would drop the locks that SQLite holds on it."""
+    path = str(positional[0]) if positional else ""
+    if path and path != ":memory:" and not path.startswith("file:"):
+        with suppress(OSError):  # it is there, or SQLite says itself what is wrong
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

@@ -23,7 +23,7 @@ OVER_A_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "f
 def examine_disk(folder: Path, reserve_bytes: int) -> list[Finding]:
     """Is there room, may we write, and how long does it take until what is written is safe?"""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         seconds = fsync_seconds(folder)
         free = shutil.disk_usage(folder).free
     except OSError as error:

@@ -206,7 +206,7 @@ class LiveConnections:
 
 def _remember(path: Path, text: str) -> None:
     """Replaces the copy as a whole; readable by its owner only, since a careless file may hold a secret in clear."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_file() and path.read_text("utf-8") == text:
         return
     draft = path.with_suffix(f".{os.getpid()}")

@@ -31,7 +31,7 @@ class SqliteDatabase:
         self.path = path
         self._lock_path = path.with_name(path.name + ".write-lock")
         self._idle: dict[bool, deque[sqlite3.Connection]] = {True: deque(), False: deque()}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # one that is there keeps its mode
         with self.errors_told():
             self._make_private()
         with self.errors_told(), self._turn(), self.reading() as connection:

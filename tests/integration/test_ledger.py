@@ -77,6 +77,12 @@ def test_neither_secrets_nor_answers_are_kept(ledger: Ledger, path: Path) -> Non
     assert not any(b"secret" in file.read_bytes() for file in path.parent.iterdir())
 
 
+def test_its_files_are_for_the_owner_only(ledger: Ledger, path: Path) -> None:
+    ledger.record([attempt_row(made(1, DELIVERED))])
+
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+
+
 def test_attempts_come_latest_first_and_by_destination(ledger: Ledger) -> None:
     attempts = [made(1, DELIVERED), made(2, DELIVERED, destination="other"), made(3, DELIVERED)]
     ledger.record([attempt_row(attempt) for attempt in attempts])
