@@ -48,6 +48,8 @@ PATHS = frozenset({"/v1/webhook", "/v1/webhook/"})
 MAX_EVENT_ID_CHARS = 200  # Customer.io's have 26; longer ones are replaced by their digest
 MAX_HEADER_CHARS = 500
 COMPLAINT_PAUSE = timedelta(seconds=10)  # between two log lines about the same trouble, at a thousand events a second
+REFUSAL_PAUSE = timedelta(minutes=1)  # between two lines about one rejected key from one address
+MAX_REFUSALS_TOLD = 100  # different ones within the pause; a guesser must fill neither the memory nor the log
 KEPT_HEADERS = (
     ("HTTP_X_CIO_SIGNATURE", "x-cio-signature"),
     ("HTTP_X_CIO_TIMESTAMP", "x-cio-timestamp"),
@@ -142,6 +144,7 @@ class Receiver:
         self._connections: Connections | None = None
         self._keys = KeyRing((), self._secret)
         self._complained_at: dict[str, datetime] = {}
+        self._refused_at: dict[tuple[str, str], datetime] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] != "POST":
@@ -172,8 +175,28 @@ class Receiver:
         answer = UNKNOWN_KEY if write_key else NO_KEY
         address = caller_address(environ, self._limits.trusted_proxies)
         masked = mask(write_key) if write_key else "(none)"
-        self._ports.tally.reject_key(answer.outcome, masked, address, self._ports.clock.now())
+        now = self._ports.clock.now()
+        self._ports.tally.reject_key(answer.outcome, masked, address, now)
+        self._tell_refusal(masked, address, now)
         return answer
+
+    def _tell_refusal(self, masked_key: str, address: str, now: datetime) -> None:
+        """A line now and then, since the status page is looked at late and Customer.io shows nothing."""
+        caller = (masked_key, address)
+        if caller in self._refused_at and now - self._refused_at[caller] < REFUSAL_PAUSE:
+            return
+        if len(self._refused_at) >= MAX_REFUSALS_TOLD:
+            if now - next(iter(self._refused_at.values())) < REFUSAL_PAUSE:
+                return
+            self._refused_at = {one: at for one, at in self._refused_at.items() if now - at < REFUSAL_PAUSE}
+        self._refused_at.pop(caller, None)  # the oldest stays first
+        self._refused_at[caller] = now
+        log.warning(
+            "answered 401 to %s: write key %s is not one of ours; if that is Customer.io, it sends nothing for an hour "
+            "after each such answer",
+            address,
+            masked_key,
+        )
 
     def _receive(self, environ: Environ, source: Source, received_at: datetime) -> Answer:
         """One of the table's answers, whatever happens."""

@@ -15,6 +15,7 @@ from connector.errors import JournalFullError, PayloadError
 from connector.model import Connections, Event, EventType, ReceivedEvent, Retention, SignatureMode, Source
 from connector.normalize import unknown_name
 from connector.receive import (
+    MAX_REFUSALS_TOLD,
     PATHS,
     Receiver,
     ReceiverLimits,
@@ -266,6 +267,28 @@ def test_a_rejected_key_is_noted_masked(web: Web) -> None:
         ("mist… (12 characters)", "192.0.2.1", 2),
         ("(none)", "192.0.2.1", 1),
     ]
+
+
+def test_a_rejected_key_is_one_line_a_minute_in_the_log(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        web.post(query="writeKey=mistyped-key")
+    assert len(caplog.records) == 1
+    assert "mist… (12 characters)" in caplog.text
+    assert "mistyped-key" not in caplog.text
+
+    web.clock.advance(61)
+    web.post(query="writeKey=mistyped-key")
+    assert len(caplog.records) == 2
+
+
+def test_whoever_guesses_keys_fills_no_log(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(2 * MAX_REFUSALS_TOLD):
+        web.post(query="writeKey=x", REMOTE_ADDR=f"192.0.2.{number}")
+    assert len(caplog.records) == MAX_REFUSALS_TOLD
+
+    web.clock.advance(61)
+    web.post(query="writeKey=x")
+    assert len(caplog.records) == MAX_REFUSALS_TOLD + 1
 
 
 @pytest.mark.parametrize(
