@@ -48,6 +48,7 @@ class Settings:
     forwarded_allow_ips: str
     log_level: str
     environment: Mapping[str, str]  # for ${NAME} in connector.yaml; holds secrets, never printed
+    dotenv_names: tuple[str, ...]  # the names alone that stand in `.env`
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={value}" for name, value in describe(self))
@@ -77,7 +78,8 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path = Pa
     A blank value counts as not set; relative paths start at `directory`. Raises SettingsError
     that lists every mistake.
     """
-    environment = _with_dotenv(os.environ if environ is None else environ, directory / ".env")
+    from_file = _read_dotenv(directory / ".env")
+    environment = _with_dotenv(os.environ if environ is None else environ, from_file)
     values: dict[str, Any] = {}
     problems: list[str] = []
     for variable in VARIABLES:
@@ -106,15 +108,18 @@ def load_settings(environ: Mapping[str, str] | None = None, directory: Path = Pa
         "ledger_url": values["ledger_url"] or f"sqlite:///{data_dir / 'ledger.db'}",
         "workers": values["workers"] or DEFAULT_WORKERS,
     }
-    return Settings(**values, environment=environment)
+    return Settings(**values, environment=environment, dotenv_names=tuple(from_file))
 
 
-def _with_dotenv(environ: Mapping[str, str], path: Path) -> dict[str, str]:
+def _read_dotenv(path: Path) -> dict[str, str | None]:
     try:
         # No interpolation: a `$` in a secret is a `$`.
-        from_file = dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}
+        return dotenv_values(path, interpolate=False, encoding="utf-8-sig") if path.is_file() else {}
     except (OSError, ValueError) as error:
         raise SettingsError([f"{path} cannot be read: {error}"]) from None
+
+
+def _with_dotenv(environ: Mapping[str, str], from_file: Mapping[str, str | None]) -> dict[str, str]:
     return {
         # A secret given as a file in the environment also wins over the same one in `.env`, and the other way round.
         **{

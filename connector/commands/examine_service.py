@@ -6,7 +6,7 @@ from connector.commands.answers import ago, plural
 from connector.commands.desk import Desk, base_url
 from connector.commands.findings import Finding, fail, ok, warn
 from connector.commands.first_steps import TAKES_UP, read_status
-from connector.connections import warnings
+from connector.commands.second_looks import second_looks
 from connector.errors import ConnectorError
 from connector.ledger import DELIVERING_AT
 from connector.model import SignatureMode
@@ -25,7 +25,7 @@ def examine_configuration(desk: Desk) -> list[Finding]:
     count = len(desk.connections.destinations)
     findings = [
         ok("configuration", f"{plural(len(desk.connections.sources), 'source')}, {plural(count, 'destination')}"),
-        *(warn("configuration", text) for text in warnings(desk.connections, desk.settings.public_url)),
+        *(warn("configuration", text) for text in second_looks(desk.connections, desk.settings)),
     ]
     if desk.refusal:
         text = f"the file has mistakes, the last good one stays in force: {desk.refusal}"

@@ -11,7 +11,8 @@ import click
 
 from connector.commands.answers import PROBLEM, Refusal, exit_with, json_option, note, reaching, say, show_json
 from connector.commands.desk import base_url
-from connector.connections import load_connections, warnings, write_yaml_from_environment
+from connector.commands.second_looks import second_looks
+from connector.connections import load_connections, write_yaml_from_environment
 from connector.encryption import encrypt as encrypt_text
 from connector.encryption import generate_key, rotate_all
 from connector.errors import PayloadError, SettingsError, TransportError
@@ -80,7 +81,7 @@ def check(house: House, as_json: bool) -> None:
     except SettingsError as error:
         problems = error.problems
     else:
-        found = warnings(connections, settings.public_url)
+        found = second_looks(connections, settings)
         shown["sources"] = [source.name for source in connections.sources]
         shown["destinations"] = [
             {"name": destination.name, "type": destination.type, "enabled": destination.enabled}

@@ -13,7 +13,7 @@ import click
 
 from connector.commands.answers import Unreachable, json_option, note, reaching, say, show_json
 from connector.commands.desk import base_url, source_named
-from connector.connections import warnings
+from connector.commands.second_looks import second_looks
 from connector.house import House
 from connector.model import Connections
 from connector.settings import Settings, inherited_environment, write_first_env
@@ -105,7 +105,7 @@ def _say_banner(settings: Settings, connections: Connections, written: Path | No
         say("  Nothing is delivered by this process; `python -m connector deliver` does it.")
     say(f"  How it is      {base_url(settings)}/status")
     say("  Try it         make demo      (or: python -m connector demo)")
-    for warning in warnings(connections, settings.public_url):
+    for warning in second_looks(connections, settings):
         say(f"  Note           {warning}", "yellow")
     say()
 

@@ -3,7 +3,12 @@
 A changed file is taken up while the process runs; a broken one is refused, and the last good one stays in force.
 """
 
-from connector.connections.loading import LiveConnections, load_connections, write_yaml_from_environment
+from connector.connections.loading import (
+    LiveConnections,
+    load_connections,
+    referenced_variables,
+    write_yaml_from_environment,
+)
 from connector.connections.warning import warnings
 
-__all__ = ["LiveConnections", "load_connections", "warnings", "write_yaml_from_environment"]
+__all__ = ["LiveConnections", "load_connections", "referenced_variables", "warnings", "write_yaml_from_environment"]

@@ -37,6 +37,18 @@ def fill_in(
         return UNSET, [Problem(path, sentence) for sentence in error.problems]
 
 
+def names_in(value: Any) -> frozenset[str]:
+    """The variables that the document's values refer to."""
+    if isinstance(value, dict | list):
+        children = value.values() if isinstance(value, dict) else value
+        return frozenset[str]().union(*map(names_in, children))
+    return (
+        frozenset(match[1] for match in _REFERENCE.finditer(value) if match[1])
+        if isinstance(value, str)
+        else frozenset()
+    )
+
+
 def _expand(text: str, environment: Mapping[str, str]) -> str:
     problems: list[str] = []
 

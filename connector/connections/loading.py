@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.connections.document import DocumentError, Place, Problem, parse
-from connector.connections.interpolation import fill_in
+from connector.connections.interpolation import fill_in, names_in
 from connector.connections.reading import read
 from connector.destinations import build_destination
 from connector.errors import SettingsError, UnavailableError
@@ -49,6 +49,16 @@ def load_connections(settings: Settings) -> Connections:
     if problems:
         raise SettingsError(problems)
     return connections
+
+
+def referenced_variables(settings: Settings) -> frozenset[str]:
+    """The ${NAME}s of connector.yaml as it is now; none where there is no file, or it cannot be read."""
+    if settings.config_path is None:
+        return frozenset()
+    try:
+        return names_in(parse(_text_of(settings.config_path)).value)
+    except (SettingsError, DocumentError):
+        return frozenset()
 
 
 def _text_of(path: Path) -> str:
