@@ -19,6 +19,7 @@ from connector.model import Connections
 from connector.settings import Settings, inherited_environment, write_first_env
 
 WEBHOOK_PATH = "/v1/webhook"
+NICENESS = 5  # beside the web server: whoever waits four seconds for an answer goes before a backlog
 PARENT_VARIABLE = "CONNECTOR_PARENT_PID"  # set by the web server: this process ends when that one has
 FOLLOW_SECONDS = 0.5
 
@@ -123,6 +124,7 @@ def deliver(house: House, as_json: bool) -> None:
         signal.signal(number, lambda *_: stopping.set())
     parent = settings.environment.get(PARENT_VARIABLE)
     if parent:
+        os.nice(NICENESS)
         threading.Thread(target=_follow, args=(int(parent), stopping), name="follow", daemon=True).start()
     house.deliver(settings, stopping)
 
