@@ -24,7 +24,7 @@ from connector.commands.answers import (
     table,
 )
 from connector.commands.desk import Desk, open_desk
-from connector.commands.operating import LONGEST_ID, cut, event_name
+from connector.commands.operating import LONGEST_ID, LONGEST_NAME, cut, event_name
 from connector.errors import PayloadError
 from connector.house import House
 from connector.journal.base import DeadLetter, Quarantined
@@ -74,29 +74,36 @@ def list_dead(house: House, destination: str | None, limit: int, as_json: bool) 
     """Shows dead letters, oldest first."""
     with open_desk(house) as desk:
         letters = desk.journal.dead_letters(destination, limit + 1)
+        names = [_name_of(desk, letter) for letter in letters[:limit]]
     if as_json:
-        show_json([asdict(letter) for letter in letters[:limit]])
+        told = zip(letters[:limit], names, strict=True)
+        show_json([{**asdict(letter), "name": name or None} for letter, name in told])
         return
     if not letters:
         say("there are no dead letters")
         return
     now = house.clock.now()
-    made = table(
-        "id", "destination", "event id", "type", "tries", "died", "why", right=("id", "tries"), folded=("why",)
-    )
-    for letter in letters[:limit]:
+    columns = ("id", "destination", "event", "event id", "type", "action", "tries", "died", "why")
+    made = table(*columns, right=("id", "tries"), folded=("why",))
+    for letter, name in zip(letters[:limit], names, strict=True):
         place = f"{letter.reader.destination} ({letter.reader.replay})"
         row(
             made,
             *(
                 letter.id,
                 place if letter.reader.replay else letter.reader.destination,
+                cut(name or "–", LONGEST_NAME),
                 cut(letter.event_id, LONGEST_ID),
             ),
-            *(letter.type, letter.attempts, ago(letter.died_at, now), letter.reason),
+            *(letter.type, letter.action, letter.attempts, ago(letter.died_at, now), letter.reason),
         )
     show_table(made)
     _note_more(len(letters) > limit, limit)
+
+
+def _name_of(desk: Desk, letter: DeadLetter) -> str:
+    """`<object_type>_<metric>`; "" where the body is not kept any more."""
+    return next((event_name(one) for one in desk.journal.find(letter.event_id) if one.seq == letter.seq), "")
 
 
 def _note_more(has_more: bool, limit: int) -> None:

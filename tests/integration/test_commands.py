@@ -334,12 +334,16 @@ def test_a_replay_that_cannot_be_is_refused(line: CommandLine, arguments: tuple[
 
 def test_dead_letters_are_shown_retried_and_dropped(line: CommandLine) -> None:
     deliver_as(line, Verdict.DEAD, "01A", "01B", "01C", reason="answered 400 Bad Request")
-    ids = [str(letter["id"]) for letter in line.json("dead", "list")]
+    letters = line.json("dead", "list")
+    ids = [str(letter["id"]) for letter in letters]
 
+    listed = line.run("dead", "list").output
     shown = line.run("dead", "show", ids[0])
     retried = line.json("dead", "retry", ids[0])
     dropped = line.json("dead", "drop", "--destination", "file", "--yes")
 
+    assert [(letter["name"], letter["action"]) for letter in letters] == [("email_opened", "all")] * 3
+    assert "email_opened" in listed
     assert "answered 400 Bad Request" in shown.output
     assert retried == {"retry": 1, "of": 1}
     assert dropped == {"drop": 2, "of": 2}
