@@ -22,6 +22,8 @@ WEBHOOK_PATH = "/v1/webhook"
 NICENESS = 5  # beside the web server: whoever waits four seconds for an answer goes before a backlog
 PARENT_VARIABLE = "CONNECTOR_PARENT_PID"  # set by the web server: this process ends when that one has
 FOLLOW_SECONDS = 0.5
+# As gunicorn's lines, between which these stand when one terminal or one file takes both.
+LINE_FORMAT, LINE_TIME = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]"
 
 
 @click.command()
@@ -155,8 +157,6 @@ class JsonLines(logging.Formatter):
 def start_logging(level: str, as_json: bool) -> None:
     """Everything to stderr; what the HTTP library says of each connection is noise beside the attempts."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
-    )
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter(LINE_FORMAT, LINE_TIME))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("urllib3").setLevel(logging.WARNING)
