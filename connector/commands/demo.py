@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -90,6 +91,7 @@ def demo(house: House, own: bool, source_name: str | None, yes: bool, as_json: b
             show_json(_document(arrivals))
         else:
             _say(arrivals)
+            _say_folders(desk.connections)
     documented = [arrival for arrival in arrivals if arrival.is_documented]
     exit_with(0 if len(documented) == len(PAIRS) and all(arrival.is_fine for arrival in documented) else PROBLEM)
 
@@ -204,6 +206,13 @@ def _say(arrivals: Sequence[Arrival]) -> None:
             say(f"  {arrival.fixture}: {reasons or _where(arrival)}", "red")
     for name in sorted(set(PAIRS) - {arrival.fixture for arrival in documented}):
         say(f"  {name}: there is no example of it", "red")
+
+
+def _say_folders(connections: Connections) -> None:
+    for one in connections.destinations:
+        if one.enabled and one.type == "file":
+            path = str(one.options["path"])
+            say(f"What arrived at {one.name} is in {path if '://' in path else Path(path).resolve()}")
 
 
 def _where(arrival: Arrival) -> str:

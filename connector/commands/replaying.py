@@ -26,7 +26,7 @@ from connector.errors import MappingError
 from connector.house import House
 from connector.journal.base import ReplayState
 from connector.mapping import compile_where
-from connector.model import Connection
+from connector.model import Connection, Reader
 from connector.replay import Forecast, forecast
 
 LOOK_SECONDS = 0.5  # between two looks at how far it is
@@ -88,7 +88,7 @@ def replay(
         if as_json:
             show_json([asdict(state) for state in started])
         else:
-            _say_started(started, connection, wait)
+            _say_started(desk, started, connection, wait)
 
 
 def _sources(desk: Desk, connection: Connection, names: Sequence[str]) -> list[str]:
@@ -147,18 +147,24 @@ def _watch(desk: Desk, started: Sequence[ReplayState]) -> list[ReplayState]:
             desk.house.clock.sleep(LOOK_SECONDS)
 
 
-def _say_started(states: Sequence[ReplayState], connection: Connection, waited: bool) -> None:
+def _say_started(desk: Desk, states: Sequence[ReplayState], connection: Connection, waited: bool) -> None:
     for state in states:
+        about = f"{state.id}: {state.source} → {connection.name}"
         if waited:
-            say(
-                f"{state.id}: {state.source} → {connection.name}: {state.state}, {plural(state.passed, 'event')} passed"
-            )
+            say(f"{about}: {state.state}, {plural(state.passed, 'event')} passed{_left_behind(desk, state)}")
         else:
-            say(f"{state.id}: {state.source} → {connection.name}: {plural(state.total, 'event')} in the range, begun")
+            say(f"{about}: {plural(state.total, 'event')} in the range, begun")
     if not waited:
         note("how far it is: python -m connector replay list")
     if not connection.enabled:
         note(f"{connection.name} is disabled: the replay waits until it is enabled", "yellow")
+
+
+def _left_behind(desk: Desk, state: ReplayState) -> str:
+    """What a replay that has ended did not deliver, by no rule."""
+    left = desk.journal.backlog(Reader(state.destination, state.source, state.id))
+    waits = f", {left.retrying:,} to be tried again" if left.retrying else ""
+    return f", {plural(left.dead, 'dead letter')}{waits}"
 
 
 @replay.command("list")

@@ -125,6 +125,7 @@ def test_the_demo_shows_every_documented_event_by_name(service: Service) -> None
     assert all(event["name"] == event["fixture"] for event in documented)
     assert {event["destinations"]["file"] for event in found["events"]} == {"delivered"}
     assert f"{found['documented']} of {found['documented']} documented events" in again
+    assert re.search(r"What arrived at file is in /.+/events\n", again)
 
 
 def test_what_is_sent_is_counted_by_outcome(service: Service) -> None:
@@ -134,6 +135,12 @@ def test_what_is_sent_is_counted_by_outcome(service: Service) -> None:
 
     assert first["outcomes"] == {"stored": 3}
     assert same["outcomes"]["duplicate"] >= 2
+
+
+def test_a_replay_that_is_waited_for_tells_what_it_left_behind(service: Service) -> None:
+    service.json("send", str(FIXTURES / "email_opened.json"), "--new-ids")
+
+    assert re.search(r": done, \d+ events? passed, 0 dead letters\n", service.run("replay", "file", "--wait").stdout)
 
 
 def rejected_keys(service: Service) -> list[dict[str, str]]:
