@@ -3,8 +3,10 @@ event to a destination.
 """
 
 import gzip
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,7 +213,8 @@ def test(house: House, destination: str, fixture: Path | None, source_name: str 
         _refuse(payload, routed, connection)
     transport = house.open_transport(settings, built.transport)
     packed = pack(routed.deliveries, connection.batch, built.envelope_bytes(), built.lane)
-    attempts = [attempt(built, transport, part, house.clock) for part in packed]
+    with _without_attempt_lines():
+        attempts = [attempt(built, transport, part, house.clock) for part in packed]
     transport.close()
     secrets = secrets_of(type(built).options, connection.options)
     if as_json:
@@ -223,6 +226,21 @@ def test(house: House, destination: str, fixture: Path | None, source_name: str 
             _say_attempt(payload, made, secrets)
     is_delivered = all(item.kind is OutcomeKind.DELIVERED for made in attempts for item in made.outcomes)
     exit_with(0 if is_delivered else PROBLEM)
+
+
+@contextmanager
+def _without_attempt_lines() -> Iterator[None]:
+    """The line that delivery logs of each attempt would say once more what is shown anyway; a defect's is kept."""
+
+    def is_defect(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    delivering = logging.getLogger(attempt.__module__)
+    delivering.addFilter(is_defect)
+    try:
+        yield
+    finally:
+        delivering.removeFilter(is_defect)
 
 
 def candidates(house: House, fixture: Path | None) -> list[Payload]:

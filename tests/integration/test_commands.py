@@ -187,7 +187,9 @@ def test_a_test_event_takes_the_real_path_and_shows_no_secret(line: CommandLine,
     assert len(stub.taken) == 2
 
 
-def test_a_refused_test_event_is_a_problem_with_the_answer(line: CommandLine, stub: RudderStub) -> None:
+def test_a_refused_test_event_is_a_problem_with_the_answer(
+    line: CommandLine, stub: RudderStub, caplog: pytest.LogCaptureFixture
+) -> None:
     stub.behaviour = always(401, f"no such key: {RUDDER_KEY}".encode())
     to_stub(line, stub.url)
 
@@ -195,6 +197,7 @@ def test_a_refused_test_event_is_a_problem_with_the_answer(line: CommandLine, st
 
     assert result.exit_code == 1
     assert "unauthorized" in result.output
+    assert caplog.records == [], "the answer is shown, not logged"
     assert RUDDER_KEY not in result.output
 
 
