@@ -2,7 +2,6 @@
 implementations. `app`, for `gunicorn app:app`, is made when it is first asked for, in the worker that needs it.
 """
 
-import gc
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -55,14 +54,6 @@ TRANSPORTS: dict[str, Callable[[Settings], Transport]] = {
 }
 
 
-def ease_collector() -> None:
-    """What has been imported lives as long as the process, and events hold no cycles: looking through all of it every
-    few hundred events cost a fifth of the delivering process's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
 def open_journal(settings: Settings) -> Journal:
     if not settings.journal_url.startswith(SQLITE):
         raise SettingsError([f"CONNECTOR_JOURNAL={settings.journal_url}: this version knows only sqlite:///PATH"])
@@ -103,7 +94,6 @@ def build_worker(
 
 def deliver(settings: Settings, stopping: threading.Event) -> None:
     """The delivering process: returns when `stopping` is set and all that was claimed is settled."""
-    ease_collector()
     journal, ledger, connections = open_journal(settings), open_ledger(settings), LiveConnections(settings)
     record = Record(ledger, CLOCK)
     build = partial(build_worker, settings, journal, record)
@@ -114,7 +104,6 @@ def deliver(settings: Settings, stopping: threading.Event) -> None:
 
 def create_app() -> Flask:
     """The web application of one worker process; call it after the fork."""
-    ease_collector()
     settings = load_settings()
     journal, ledger, connections = open_journal(settings), open_ledger(settings), LiveConnections(settings)
     with suppress(JournalError):  # a disk that is full just now; the delivering process does it once there is room

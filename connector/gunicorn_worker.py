@@ -22,6 +22,7 @@ import gevent
 from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 
+from connector.collector import ease_collector
 from connector.errors import ConnectorError
 
 IDLE_GRACE_SECONDS = 1.0  # a connection as young as this may have its first request on the way
@@ -81,6 +82,7 @@ class ConnectorWorker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no 
             sys.exit(1)
 
     def run(self) -> None:
+        ease_collector()
         if self.predecessors:
             self.log.info("a new worker serves and tells %d old ones to end", len(self.predecessors))
         super().run()

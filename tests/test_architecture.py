@@ -77,6 +77,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "connector.model",
         "connector.errors",
         "connector.clock",
+        "connector.collector",
         "connector.metrics",
         "connector.json_codec",
         "connector.variables",  # the name of every setting, as metrics has the name of every metric

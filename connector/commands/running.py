@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from connector.collector import ease_collector
 from connector.commands.answers import Unreachable, json_option, note, reaching, say, show_json
 from connector.commands.desk import base_url, source_named
 from connector.commands.second_looks import second_looks
@@ -128,6 +129,7 @@ def deliver(house: House, as_json: bool) -> None:
     if parent:
         os.nice(NICENESS)
         threading.Thread(target=_follow, args=(int(parent), stopping), name="follow", daemon=True).start()
+    ease_collector()
     house.deliver(settings, stopping)
 
 
